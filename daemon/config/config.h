@@ -1,0 +1,96 @@
+/* The configuration: one immutable, reference-counted snapshot, made from defaults, files and the command line.
+ * A reload makes another one and swaps it in; whoever holds the old one keeps it until they are done.
+ * Thread: any may read; config_ref/unref are atomic. */
+#ifndef SATCHEL_CONFIG_CONFIG_H
+#define SATCHEL_CONFIG_CONFIG_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct config_list { /* NULL-terminated too */
+    char **items;
+    size_t n;
+};
+
+struct config_header { /* header "X-Region" { var = "region" secret = false } */
+    char *header, *variable;
+    bool secret;
+    size_t max_len; /* longest value, bytes */
+};
+
+struct config_tenant { /* tenant "acme" { ... }; "*" is what others get */
+    char *name;
+    double weight;
+    int64_t max_running, max_queued; /* 0: no limit of its own */
+    double rate;                     /* submissions a second; 0: no limit */
+};
+
+struct config_task { /* task "thumbnail" { ... }: exactly one of command and url */
+    char *name;
+    struct config_list command;      /* argv with {{args.NAME}} templates */
+    char *url, *method, *body;
+    struct config_list headers, allow;
+    struct config_list environment;  /* "NAME=value", or "NAME" to pass the daemon's own through */
+    char *workdir;                   /* NULL: / */
+    int64_t timeout_us;              /* 0: none */
+    int64_t kill_grace_us;           /* between SIGTERM and SIGKILL */
+    unsigned concurrency;            /* 0: no limit */
+    int *final_exit;
+    size_t n_final_exit;
+    unsigned propagate;              /* enum propagate (executor/executor.h) */
+    bool allow_dash;                 /* a template value may start with '-' */
+    char *where;                     /* "file:line" for messages */
+};
+
+struct config_plugin { /* plugin "/path.so" { config = "..." } */
+    char *path, *argument;
+    char *where;
+};
+
+struct config {
+    atomic_uint refs;
+    struct config_list listen;
+    char *data_dir, *store;
+    unsigned workers, loops;
+    char *log_level;
+    char *tenant_header, *default_tenant;
+    bool require_tenant;
+    /* limits */
+    int64_t max_body, max_header_bytes, max_header_line, max_headers, max_target, max_json_depth;
+    int64_t max_result, max_log;
+    int64_t header_timeout_us, idle_timeout_us, write_timeout_us, body_rate;
+    int64_t max_connections, max_connections_per_source;
+    int64_t max_wait_us;
+    int64_t max_waiting, max_waiting_per_tenant;
+    int64_t hot_bytes, recent_bytes, wal_limit;
+    int64_t retain_us, drain_us;
+    /* sections */
+    struct config_header *headers;
+    size_t n_headers;
+    struct config_tenant *tenants;
+    size_t n_tenants;
+    struct config_task *tasks;
+    size_t n_tasks;
+    struct config_plugin *plugins;
+    size_t n_plugins;
+};
+
+struct config_overrides { /* what the command line said; NULL or 0: nothing */
+    const char *file;           /* NULL: the default file where it exists */
+    const char *const *listen;
+    size_t n_listen;
+    const char *data_dir, *store;
+    unsigned workers;
+};
+
+/* 0, or -1.  Every problem is passed to `report` as one line "file:line: what is wrong, and what to do". */
+int config_load(const struct config_overrides *overrides, void (*report)(void *arg, const char *line), void *arg,
+                struct config **ret);
+struct config *config_ref(struct config *config);
+void config_unref(struct config *config); /* NULL is fine */
+void config_print(const struct config *config, void (*put)(void *arg, const char *line), void *arg); /* --print-config */
+const struct config_tenant *config_tenant(const struct config *config, const char *name); /* its own, or "*", or NULL */
+
+#endif

@@ -1,0 +1,95 @@
+/* The engine: the single owner of every task that this node knows.  Messages in, a batch at a time; the state
+ * machine decides; the store commits the batch; only then do the effects leave (answers, dispatches, events).
+ *
+ * Thread: engine_post from any; the rest from the thread that owns the subsystems.  Everything inside runs on
+ * the engine's own thread, so tasks have no locks. */
+#ifndef SATCHEL_ENGINE_ENGINE_H
+#define SATCHEL_ENGINE_ENGINE_H
+
+#include "base/mailbox.h"
+#include "executor/executor.h"
+#include "store/store.h"
+
+enum engine_call_kind {
+    ENGINE_SUBMIT, /* a new task; with wait_until_ns: answered when it is finished */
+    ENGINE_WAIT,   /* answered when the task is finished or the time is up */
+    ENGINE_CANCEL,
+    ENGINE_RETRY,  /* run a failed, canceled or expired task again */
+    ENGINE_DELETE  /* forget a finished task */
+};
+
+enum engine_result {
+    ENGINE_OK,
+    ENGINE_REPLAYED,     /* SUBMIT: the idempotency key's first task; `record` is that one */
+    ENGINE_KEY_MISMATCH, /* SUBMIT: the key was used with another body */
+    ENGINE_NOT_LIVE,     /* WAIT: not among the unfinished tasks: ask the reader */
+    ENGINE_NOT_FOUND,    /* CANCEL, RETRY, DELETE: no such task of this tenant */
+    ENGINE_CONFLICT,     /* the task's state does not allow it; `record` shows it */
+    ENGINE_QUOTA,        /* the tenant or the daemon has too many waiting tasks */
+    ENGINE_DRAINING,
+    ENGINE_STORE_FULL,   /* nothing was accepted */
+    ENGINE_STORE_FAILED
+};
+
+/* A call belongs to whoever holds it: the poster until engine_post returned true, the engine until it calls
+ * `deliver` (once, on the engine's thread, after the commit), then the receiver.  The poster embeds it in its own
+ * request object. */
+struct engine_call {
+    struct mail mail;
+    uint8_t mail_kind; /* the engine's */
+    enum engine_call_kind kind;
+    void (*deliver)(struct engine_call *call);
+    /* in */
+    struct task_spec *spec;  /* SUBMIT: a reference that the call owns */
+    struct task_id id;       /* the others */
+    char tenant[152];        /* the others: NUL-terminated; empty: any tenant (admin) */
+    int64_t wait_until_ns;   /* SUBMIT, WAIT, CANCEL: clock_mono_ns; 0: do not wait for the end */
+    bool has_key;            /* SUBMIT */
+    unsigned char key[STORE_KEY_SIZE], fingerprint[STORE_KEY_SIZE];
+    /* out */
+    enum engine_result result;
+    int retry_after_s;
+    struct task_record record; /* owned by the receiver: task_record_release */
+    /* the engine's while it waits */
+    struct engine_call *next_waiter, **prev_waiter;
+    uint32_t timer_slot;
+};
+
+struct engine_options {
+    struct store *store;             /* the engine's thread uses it from engine_start on; not owned */
+    const struct registry *registry; /* not owned */
+    unsigned workers;
+    const char *url;                 /* for child processes */
+    size_t max_waiting, max_waiting_per_tenant;
+    size_t hot_bytes;                /* how many bytes of specs are kept in memory for waiting tasks */
+    size_t recent_bytes;             /* size of the cache of finished tasks */
+    int64_t drain_us;                /* how long a stop waits for running attempts */
+    const struct attempt_host *host; /* what attempts may do; host_arg is host_arg */
+    void *host_arg;
+    /* Called on the engine's thread when the store failed for good: the process must exit. */
+    void (*fatal)(void *arg, const char *why);
+    void *fatal_arg;
+};
+
+struct engine;
+
+int engine_new(const struct engine_options *options, struct engine **ret, char *error, size_t error_size);
+/* Recovers what a crash left, starts the workers and the engine's thread. */
+int engine_start(struct engine *engine, char *error, size_t error_size);
+bool engine_post(struct engine *engine, struct engine_call *call); /* false: overloaded; the call stays the caller's */
+/* A finished task from the cache, or false.  Any thread.  `tenant` empty: any. */
+bool engine_recent(struct engine *engine, struct task_id id, struct slice tenant, struct task_record *ret);
+void engine_drain(struct engine *engine); /* refuse submissions and claims from now on; any thread */
+void engine_stop(struct engine *engine);  /* drains, waits, ends the workers, commits, ends the thread */
+void engine_free(struct engine *engine);  /* NULL is fine */
+
+struct engine_stats { /* a snapshot; any thread */
+    uint64_t submitted, finished[TASK_STATE_COUNT], attempts_lost, commits, batches, changes;
+    uint64_t waiting[TASK_STATE_COUNT], waiters, violations;
+    int64_t oldest_queued_us; /* when the oldest queued task became due; 0: none */
+    uint64_t heartbeat;       /* grows with every turn of the engine: the watchdog's food */
+    bool store_ok;
+};
+void engine_get_stats(struct engine *engine, struct engine_stats *ret);
+
+#endif

@@ -1,0 +1,47 @@
+/* Task types and what runs them.  The registry is built at start (and anew at a reload) from the built-in table,
+ * the configuration and the plugins, and is immutable from then on: any thread may look things up. */
+#ifndef SATCHEL_EXECUTOR_EXECUTOR_H
+#define SATCHEL_EXECUTOR_EXECUTOR_H
+
+#include "executor/attempt.h"
+
+struct config;
+
+struct executor {
+    const char *kind; /* "builtin", "command", "plugin", "http" */
+    /* Runs one attempt to its end on the calling worker thread, whose current context is the attempt's.  Must
+     * call attempt_succeed, attempt_fail or attempt_end_canceled, must return soon after the cancel object
+     * fired, and leaves no process or thread behind. */
+    void (*run)(const struct task_type *type, struct attempt *attempt);
+};
+
+enum propagate { /* what leaves the process with a task of this type */
+    PROPAGATE_TRACE = 1u << 0,
+    PROPAGATE_TENANT = 1u << 1,
+    PROPAGATE_REQUEST_ID = 1u << 2,
+    PROPAGATE_DEADLINE = 1u << 3,
+    PROPAGATE_BAGGAGE = 1u << 4,
+    PROPAGATE_VARIABLES = 1u << 5,
+    PROPAGATE_ALL = (1u << 6) - 1
+};
+
+struct task_type {
+    const char *name;                /* 1..64 of A-Za-z0-9._-; unique */
+    uint16_t index;                  /* position in the registry */
+    const struct executor *executor;
+    const void *detail;              /* the executor's own: a handler, a command's settings */
+    int64_t timeout_us;              /* of one attempt, unless the submission says otherwise; 0: none */
+    unsigned concurrency;            /* attempts at once on this node; 0: no limit of its own */
+    unsigned propagate;              /* enum propagate */
+    bool quick;                      /* runs in microseconds and never blocks (noop, echo) */
+};
+
+struct registry;
+
+/* 0, or -1 with the reason in `error` (file:line where it comes from the configuration). */
+int registry_new(const struct config *config, struct registry **ret, char *error, size_t error_size);
+void registry_free(struct registry *registry); /* NULL is fine; nothing may be running */
+const struct task_type *registry_find(const struct registry *registry, struct slice name); /* NULL: unknown */
+const struct task_type *registry_at(const struct registry *registry, size_t index);        /* NULL: past the end */
+
+#endif

@@ -1,0 +1,93 @@
+/* The store: what must survive.  A batch interface; sqlite and (later) postgresql implement it, and both pass the
+ * same tests.  The state machine is not in here: a store writes the states that it is told.
+ *
+ * Thread: a `struct store` belongs to the engine's thread.  Reading for answers goes through store/reader.h,
+ * which has connections and a thread of its own. */
+#ifndef SATCHEL_STORE_STORE_H
+#define SATCHEL_STORE_STORE_H
+
+#include "task/task.h"
+
+struct store;
+
+enum store_result {
+    STORE_OK = 0,
+    STORE_FENCED = 1,       /* an update whose expected state and attempt are not the row's: nothing written */
+    STORE_NOT_FOUND = 2,
+    STORE_FULL = -1,        /* no space (or a limit): nothing of the batch was written; may work later */
+    STORE_BUSY = -2,        /* not reachable or locked just now; nothing written */
+    STORE_FATAL = -3        /* a failed fsync, corruption: the process must stop and recover */
+};
+
+#define STORE_KEY_SIZE 32
+
+enum store_change_kind { STORE_INSERT, STORE_UPDATE, STORE_FORGET };
+
+/* One task's row after this batch.  The engine folds all transitions that a task makes within a batch into one. */
+struct store_change {
+    enum store_change_kind kind;
+    struct task_id id;
+    const struct task_spec *spec; /* INSERT: the whole of it.  UPDATE: may be NULL */
+    enum task_state expect_state; /* UPDATE, FORGET: the row's state and attempt before the batch */
+    uint32_t expect_attempt;
+    struct task_status status;            /* what to write */
+    const struct task_outcome *outcome;   /* NULL: leave what is there; written with a finished attempt */
+    bool clear_outcome;                   /* a retry by hand: forget result and error */
+    /* INSERT with an idempotency key: SHA-256 over tenant and key, and over the submission; else key is NULL */
+    const unsigned char *key, *fingerprint;
+    int64_t key_expires_us;
+    enum store_result result; /* out: OK or FENCED */
+};
+
+/* What recovery and start-up need to know of a task that is not finished. */
+struct store_waiting {
+    struct task_id id;
+    enum task_state state;
+    uint8_t priority;
+    uint32_t attempt;
+    uint16_t lost, max_lost;
+    bool cancel_requested;
+    int64_t run_at_us, expires_us, deadline_us;
+    struct slice tenant, name; /* good during the call */
+};
+
+struct store_ops {
+    void (*close)(struct store *store); /* checkpoints where it can */
+    /* All changes in one transaction, durable when it returns STORE_OK.  Anything else: nothing was written. */
+    enum store_result (*commit)(struct store *store, struct store_change *const changes[], size_t n);
+    /* Every task that is not finished, ordered by (run_at, id).  fn's non-zero return stops the walk. */
+    enum store_result (*each_waiting)(struct store *store, int (*fn)(void *arg, const struct store_waiting *task),
+                                      void *arg);
+    /* Loads whole tasks for running them; *ret[i].spec is NULL where ids[i] is gone.  Sees its own commits. */
+    enum store_result (*load)(struct store *store, const struct task_id *ids, size_t n, struct task_record *ret);
+    /* The task that a key made, within its time.  STORE_NOT_FOUND: none. */
+    enum store_result (*find_key)(struct store *store, const unsigned char key[STORE_KEY_SIZE], int64_t now_us,
+                                  struct task_id *ret_id, unsigned char ret_fingerprint[STORE_KEY_SIZE]);
+    /* Removes up to `limit` tasks that finished and were kept long enough, and expired keys; counts them. */
+    enum store_result (*purge)(struct store *store, int64_t now_us, unsigned limit, unsigned *ret_purged);
+    /* Idle work: checkpoints.  Returns true while there is more to do. */
+    bool (*idle)(struct store *store);
+    uint64_t (*greatest_seq)(struct store *store); /* seeds task_id_seed */
+    void (*counters)(struct store *store, uint64_t *ret_commits, uint64_t *ret_syncs);
+};
+
+struct store {
+    const struct store_ops *ops;
+};
+
+struct store_options {
+    const char *url;      /* "sqlite:PATH"; later "postgresql://..." */
+    int64_t retain_us;    /* default time a finished task is kept */
+    size_t wal_limit;     /* bytes of write-ahead log before a checkpoint is forced; 0: the default */
+};
+
+/* 0, or -1 with the reason (what, which file, what to do) in `error`. */
+int store_open(const struct store_options *options, struct store **ret, char *error, size_t error_size);
+
+static inline void store_close(struct store *store)
+{
+    if (store)
+        store->ops->close(store);
+}
+
+#endif

@@ -1,0 +1,126 @@
+#include "proto/json_in.h"
+
+#include <stdio.h>
+#include <string.h>
+
+void json_in_init(void)
+{
+    json_object_seed(0);
+}
+
+static void printable(char *text)
+{
+    for (; *text; text++)
+        if (*text < 0x20 || *text > 0x7e)
+            *text = '?';
+}
+
+/* Deepest nesting of [ and { outside strings.  The text need not be valid. */
+static int nesting(struct slice text)
+{
+    int depth = 0, deepest = 0;
+    bool in_string = false;
+    for (size_t i = 0; i < text.len; i++) {
+        char c = text.data[i];
+        if (in_string) {
+            if (c == '\\')
+                i++;
+            else if (c == '"')
+                in_string = false;
+        } else if (c == '"') {
+            in_string = true;
+        } else if (c == '{' || c == '[') {
+            depth++;
+            deepest = depth > deepest ? depth : deepest;
+        } else if (c == '}' || c == ']') {
+            depth--;
+        }
+    }
+    return deepest;
+}
+
+json_t *json_in_load(struct slice text, int max_depth, char error[JSON_IN_ERROR_SIZE])
+{
+    if (text.len == 0) {
+        (void)snprintf(error, JSON_IN_ERROR_SIZE, "the text is empty");
+        return NULL;
+    }
+    const char *nul = memchr(text.data, '\0', text.len);
+    if (nul) {
+        (void)snprintf(error, JSON_IN_ERROR_SIZE, "a NUL byte at offset %zu", (size_t)(nul - text.data));
+        return NULL;
+    }
+    int depth = nesting(text);
+    if (depth > max_depth) {
+        (void)snprintf(error, JSON_IN_ERROR_SIZE, "nested %d levels deep; the limit is %d", depth, max_depth);
+        return NULL;
+    }
+    json_error_t why;
+    json_t *json = json_loadb(text.data, text.len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_DECODE_INT_AS_REAL,
+                              &why);
+    if (!json) {
+        (void)snprintf(error, JSON_IN_ERROR_SIZE, "line %d, column %d: %.110s", why.line, why.column, why.text);
+        printable(error);
+    }
+    return json;
+}
+
+static size_t skip_space(struct slice t, size_t at)
+{
+    while (at < t.len && (t.data[at] == ' ' || t.data[at] == '\t' || t.data[at] == '\n' || t.data[at] == '\r'))
+        at++;
+    return at;
+}
+
+static size_t skip_string(struct slice t, size_t at) /* at: the opening quote; returns behind the closing one */
+{
+    for (at++; at < t.len && t.data[at] != '"'; at++)
+        if (t.data[at] == '\\')
+            at++;
+    return at < t.len ? at + 1 : t.len;
+}
+
+static size_t skip_value(struct slice t, size_t at)
+{
+    int depth = 0;
+    while (at < t.len) {
+        char c = t.data[at];
+        if (c == '"') {
+            at = skip_string(t, at);
+            if (depth == 0)
+                return at;
+            continue;
+        }
+        if (depth == 0 && (c == ',' || c == '}' || c == ' ' || c == '\t' || c == '\n' || c == '\r'))
+            return at;
+        if (c == '{' || c == '[')
+            depth++;
+        if ((c == '}' || c == ']') && --depth == 0)
+            return at + 1;
+        at++;
+    }
+    return at;
+}
+
+size_t json_in_members(struct slice text, struct json_member *members, size_t cap)
+{
+    size_t n = 0;
+    size_t at = skip_space(text, 0);
+    if (at >= text.len || text.data[at] != '{')
+        return 0;
+    at = skip_space(text, at + 1);
+    while (at < text.len && text.data[at] == '"') {
+        size_t name_end = skip_string(text, at);
+        struct slice name = slice_of(text.data + at + 1, name_end - at - 2);
+        at = skip_space(text, name_end);
+        at = skip_space(text, at + 1); /* the colon */
+        size_t value_end = skip_value(text, at);
+        if (n < cap)
+            members[n] = (struct json_member){name, slice_of(text.data + at, value_end - at)};
+        n++;
+        at = skip_space(text, value_end);
+        if (at < text.len && text.data[at] == ',')
+            at = skip_space(text, at + 1);
+    }
+    return n;
+}
