@@ -30,7 +30,8 @@ struct store_change {
     const struct task_spec *spec; /* INSERT: the whole of it.  UPDATE: may be NULL */
     enum task_state expect_state; /* UPDATE, FORGET: the row's state and attempt before the batch */
     uint32_t expect_attempt;
-    struct task_status status;            /* what to write */
+    struct task_status status;            /* what to write.  UPDATE: started_us 0 and a negative progress leave the
+                                             row's own values, since a waiting task's are not kept in memory */
     const struct task_outcome *outcome;   /* NULL: leave what is there; written with a finished attempt */
     bool clear_outcome;                   /* a retry by hand: forget result and error */
     /* INSERT with an idempotency key: SHA-256 over tenant and key, and over the submission; else key is NULL */
@@ -45,7 +46,7 @@ struct store_waiting {
     enum task_state state;
     uint8_t priority;
     uint32_t attempt;
-    uint16_t lost, max_lost;
+    uint16_t lost, max_lost, failures;
     bool cancel_requested;
     int64_t run_at_us, expires_us, deadline_us;
     struct slice tenant, name; /* good during the call */

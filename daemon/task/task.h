@@ -70,7 +70,8 @@ void task_spec_unref(struct task_spec *spec); /* NULL is fine */
 struct task_status {
     enum task_state state;
     uint32_t attempt;      /* claims so far: the number of the current or last attempt, and the fencing token */
-    uint16_t lost;         /* attempts that were cut off */
+    uint16_t lost;         /* attempts that were cut off, since the last retry by hand */
+    uint16_t failures;     /* attempts that failed, since the last retry by hand */
     bool cancel_requested; /* stored, so that it holds over a crash */
     int64_t run_at_us;     /* when it is or was due */
     int64_t started_us;    /* of the last attempt; 0: never */
