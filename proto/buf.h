@@ -20,10 +20,13 @@ struct buf {
     bool failed;
 };
 
-#define BUF_INIT {0}
+#define BUF_INIT                                                                                                       \
+    {                                                                                                                  \
+        0                                                                                                              \
+    }
 
-void buf_release(struct buf *b);          /* frees the bytes; the buffer can be used again */
-void buf_reset(struct buf *b);            /* empties it and keeps the memory */
+void buf_release(struct buf *b);           /* frees the bytes; the buffer can be used again */
+void buf_reset(struct buf *b);             /* empties it and keeps the memory */
 bool buf_reserve(struct buf *b, size_t n); /* room for n more bytes, or false and failed */
 void buf_append(struct buf *b, const void *data, size_t len);
 void buf_append_slice(struct buf *b, struct slice s);

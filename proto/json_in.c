@@ -56,8 +56,8 @@ json_t *json_in_load(struct slice text, int max_depth, char error[JSON_IN_ERROR_
         return NULL;
     }
     json_error_t why;
-    json_t *json = json_loadb(text.data, text.len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_DECODE_INT_AS_REAL,
-                              &why);
+    json_t *json =
+        json_loadb(text.data, text.len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_DECODE_INT_AS_REAL, &why);
     if (!json) {
         (void)snprintf(error, JSON_IN_ERROR_SIZE, "line %d, column %d: %.110s", why.line, why.column, why.text);
         printable(error);

@@ -15,7 +15,7 @@
 #include "proto/buf.h"
 
 struct json_out {
-    struct buf *to; /* borrowed */
+    struct buf *to;     /* borrowed */
     uint64_t has_items; /* bit per level: a comma is due before the next item */
     unsigned level;
     bool after_key;
@@ -31,10 +31,10 @@ void json_out_key_slice(struct json_out *j, struct slice key);
 void json_out_string(struct json_out *j, struct slice text); /* invalid UTF-8 becomes U+FFFD */
 void json_out_raw(struct json_out *j, struct slice json);    /* one valid JSON value, verbatim */
 void json_out_i64(struct json_out *j, int64_t value);
-void json_out_double(struct json_out *j, double value);      /* shortest of %.15g/%.17g; not finite: null */
+void json_out_double(struct json_out *j, double value); /* shortest of %.15g/%.17g; not finite: null */
 void json_out_bool(struct json_out *j, bool value);
 void json_out_null(struct json_out *j);
-void json_out_time(struct json_out *j, int64_t us);          /* RFC 3339 */
+void json_out_time(struct json_out *j, int64_t us); /* RFC 3339 */
 
 /* key and value in one call */
 void json_out_member(struct json_out *j, const char *key, struct slice text);

@@ -139,8 +139,7 @@ static const struct {
     const char *name;
     int64_t us;
 } units[] = {
-    {"d", DAY_S * SECOND_US}, {"h", 3600 * SECOND_US}, {"m", 60 * SECOND_US},
-    {"s", SECOND_US},         {"ms", 1000},            {"us", 1},
+    {"d", DAY_S *SECOND_US}, {"h", 3600 * SECOND_US}, {"m", 60 * SECOND_US}, {"s", SECOND_US}, {"ms", 1000}, {"us", 1},
 };
 #define N_UNITS (sizeof units / sizeof units[0])
 

@@ -35,7 +35,8 @@ static void push(struct mailbox *box, struct mail *mail)
     struct mail *head = atomic_load_explicit(&box->head, memory_order_relaxed);
     do {
         mail->next = head;
-    } while (!atomic_compare_exchange_weak_explicit(&box->head, &head, mail, memory_order_release, memory_order_relaxed));
+    } while (
+        !atomic_compare_exchange_weak_explicit(&box->head, &head, mail, memory_order_release, memory_order_relaxed));
     if (!head)
         mailbox_wake(box);
 }

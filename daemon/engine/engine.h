@@ -10,12 +10,16 @@
 #include "executor/executor.h"
 #include "store/store.h"
 
+#define KEY_LIFE_US (INT64_C(24) * 3600 * 1000000) /* how long an idempotency key is remembered */
+
+struct tenant_limits;
+
 enum engine_call_kind {
     ENGINE_SUBMIT, /* a new task; with wait_until_ns: answered when it is finished */
     ENGINE_WAIT,   /* answered when the task is finished or the time is up */
     ENGINE_CANCEL,
-    ENGINE_RETRY,  /* run a failed, canceled or expired task again */
-    ENGINE_DELETE  /* forget a finished task */
+    ENGINE_RETRY, /* run a failed, canceled or expired task again */
+    ENGINE_DELETE /* forget a finished task */
 };
 
 enum engine_result {
@@ -27,7 +31,7 @@ enum engine_result {
     ENGINE_CONFLICT,     /* the task's state does not allow it; `record` shows it */
     ENGINE_QUOTA,        /* the tenant or the daemon has too many waiting tasks */
     ENGINE_DRAINING,
-    ENGINE_STORE_FULL,   /* nothing was accepted */
+    ENGINE_STORE_FULL, /* nothing was accepted */
     ENGINE_STORE_FAILED
 };
 
@@ -40,11 +44,11 @@ struct engine_call {
     enum engine_call_kind kind;
     void (*deliver)(struct engine_call *call);
     /* in */
-    struct task_spec *spec;  /* SUBMIT: a reference that the call owns */
-    struct task_id id;       /* the others */
-    char tenant[152];        /* the others: NUL-terminated; empty: any tenant (admin) */
-    int64_t wait_until_ns;   /* SUBMIT, WAIT, CANCEL: clock_mono_ns; 0: do not wait for the end */
-    bool has_key;            /* SUBMIT */
+    struct task_spec *spec; /* SUBMIT: a reference that the call owns */
+    struct task_id id;      /* the others */
+    char tenant[152];       /* the others: NUL-terminated; empty: any tenant (admin) */
+    int64_t wait_until_ns;  /* SUBMIT, WAIT, CANCEL: clock_mono_ns; 0: do not wait for the end */
+    bool has_key;           /* SUBMIT */
     unsigned char key[STORE_KEY_SIZE], fingerprint[STORE_KEY_SIZE];
     /* out */
     enum engine_result result;
@@ -52,6 +56,8 @@ struct engine_call {
     struct task_record record; /* owned by the receiver: task_record_release */
     /* the engine's while it waits */
     struct engine_call *next_waiter, **prev_waiter;
+    uint32_t waits_for;
+    bool replayed;
     uint32_t timer_slot;
 };
 
@@ -59,7 +65,7 @@ struct engine_options {
     struct store *store;             /* the engine's thread uses it from engine_start on; not owned */
     const struct registry *registry; /* not owned */
     unsigned workers;
-    const char *url;                 /* for child processes */
+    const char *url; /* for child processes */
     size_t max_waiting, max_waiting_per_tenant;
     size_t hot_bytes;                /* how many bytes of specs are kept in memory for waiting tasks */
     size_t recent_bytes;             /* size of the cache of finished tasks */
@@ -69,6 +75,9 @@ struct engine_options {
     /* Called on the engine's thread when the store failed for good: the process must exit. */
     void (*fatal)(void *arg, const char *why);
     void *fatal_arg;
+    /* A tenant's weight and limits; called on the engine's thread when it becomes active.  NULL: all alike. */
+    void (*tenant_limits)(void *arg, struct slice tenant, struct tenant_limits *ret);
+    void *tenant_limits_arg;
 };
 
 struct engine;
@@ -80,15 +89,16 @@ bool engine_post(struct engine *engine, struct engine_call *call); /* false: ove
 /* A finished task from the cache, or false.  Any thread.  `tenant` empty: any. */
 bool engine_recent(struct engine *engine, struct task_id id, struct slice tenant, struct task_record *ret);
 void engine_drain(struct engine *engine); /* refuse submissions and claims from now on; any thread */
+void engine_hurry(struct engine *engine); /* a stop under way: cut off running attempts now; any thread */
 void engine_stop(struct engine *engine);  /* drains, waits, ends the workers, commits, ends the thread */
 void engine_free(struct engine *engine);  /* NULL is fine */
 
 struct engine_stats { /* a snapshot; any thread */
-    uint64_t submitted, finished[TASK_STATE_COUNT], attempts_lost, commits, batches, changes;
+    uint64_t submitted, finished[TASK_STATE_COUNT], attempts_lost, commits, syncs, batches, changes;
     uint64_t waiting[TASK_STATE_COUNT], waiters, violations;
     int64_t oldest_queued_us; /* when the oldest queued task became due; 0: none */
     uint64_t heartbeat;       /* grows with every turn of the engine: the watchdog's food */
-    bool store_ok;
+    bool store_ok, draining;
 };
 void engine_get_stats(struct engine *engine, struct engine_stats *ret);
 

@@ -52,7 +52,7 @@ struct attempt {
     int64_t previous_lost;      /* how many attempts were cut off before */
     const struct attempt_host *host;
     void *host_arg;
-    uint32_t slot;              /* the engine's */
+    uint32_t slot;              /* the engine's: why it fired the cancel object */
     /* the report: set by the worker and the executor */
     int64_t started_us, finished_us; /* wall clock */
     int64_t run_ns;                  /* monotonic time from start to end */

@@ -18,8 +18,8 @@ struct submission_input {
     /* The caller's context, extracted from headers or captured from a running attempt; borrowed and not changed.
      * Has a valid tenant. */
     const satchel_context *context;
-    struct slice origins;            /* JSON object text: variable -> origin; for what `context` holds */
-    struct task_id parent, root;     /* of the submitting attempt; none for requests (a body's parent_id then counts) */
+    struct slice origins;        /* JSON object text: variable -> origin; for what `context` holds */
+    struct task_id parent, root; /* of the submitting attempt; none for requests (a body's parent_id then counts) */
 };
 
 /* The idempotency key of the body (member `idempotency_key`) is returned to the caller, who compares it with the

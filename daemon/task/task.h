@@ -37,21 +37,21 @@ struct backoff {
 struct task_spec {
     atomic_uint refs;
     struct task_id id;
-    struct task_id parent; /* none: not a sub-task */
-    struct task_id root;   /* itself where it has no parent */
-    struct slice tenant;   /* NUL-terminated, as all slices here are */
-    struct slice name;     /* the task type's name */
-    struct slice args;     /* the submitted JSON text, verbatim; "null" where none was sent */
-    struct slice labels;   /* a JSON object's text, or empty */
-    struct slice context;  /* satchel_context_to_json with secrets: what is stored and what an attempt gets back */
-    struct slice origins;  /* JSON object: variable name -> "header", "body", ... ; for the audit view */
+    struct task_id parent;  /* none: not a sub-task */
+    struct task_id root;    /* itself where it has no parent */
+    struct slice tenant;    /* NUL-terminated, as all slices here are */
+    struct slice name;      /* the task type's name */
+    struct slice args;      /* the submitted JSON text, verbatim; "null" where none was sent */
+    struct slice labels;    /* a JSON object's text, or empty */
+    struct slice context;   /* satchel_context_to_json with secrets: what is stored and what an attempt gets back */
+    struct slice origins;   /* JSON object: variable name -> "header", "body", ... ; for the audit view */
     uint8_t parent_span[8]; /* span id of the incoming traceparent; zero: the submission started the trace */
-    int64_t created_us;    /* wall clock */
-    int64_t run_at_us;     /* not before; 0: at once */
-    int64_t deadline_us;   /* 0: none */
-    int64_t expires_us;    /* not started by then: expired; 0: never */
-    int64_t timeout_us;    /* of one attempt; 0: the task type's */
-    int64_t retain_us;     /* how long it is kept once finished; 0: the configured time */
+    int64_t created_us;     /* wall clock */
+    int64_t run_at_us;      /* not before; 0: at once */
+    int64_t deadline_us;    /* 0: none */
+    int64_t expires_us;     /* not started by then: expired; 0: never */
+    int64_t timeout_us;     /* of one attempt; 0: the task type's */
+    int64_t retain_us;      /* how long it is kept once finished; 0: the configured time */
     struct backoff backoff;
     uint16_t max_attempts, max_lost;
     uint8_t priority;

@@ -1,0 +1,399 @@
+/* The batch: which tasks changed in this turn, how they were before, and what is to happen once that is durable.
+ * Called by calls.c, attempts.c, timers.c and recovery.c (to change tasks) and by engine.c (to commit).
+ * Thread: the engine's. */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "engine/internal.h"
+
+#define RETRY_NS INT64_C(250000000)  /* pause of claims and timers after the store refused */
+#define HOT_WAIT_US INT64_C(1000000) /* a task that waits longer than this for its time is kept in the store only */
+
+/* ---- entries ---- */
+
+struct entry *entry_new(struct engine *e, struct task_id id, struct slice tenant, struct slice name)
+{
+    if (!heap_reserve(&e->due, e->entries.count + 1))
+        return NULL;
+    struct entry *entry = entries_add(&e->entries, id);
+    if (!entry)
+        return NULL;
+    if (scheduler_attach(&e->scheduler, entry, tenant, registry_find(e->options.registry, name)) < 0) {
+        entries_remove(&e->entries, entry);
+        return NULL;
+    }
+    return entry;
+}
+
+static bool is_waiting(int state)
+{
+    return state == TASK_SCHEDULED || state == TASK_QUEUED;
+}
+
+void task_set_state(struct engine *e, struct entry *entry, enum task_state state, bool is_new)
+{
+    struct lane *lane = scheduler_lane(&e->scheduler, entry);
+    if (!is_new) {
+        e->stats.waiting[entry->state]--;
+        lane->tenant->waiting -= is_waiting(entry->state);
+    }
+    entry->state = (uint8_t)state;
+    e->stats.waiting[state]++;
+    lane->tenant->waiting += is_waiting((int)state);
+}
+
+struct live *entry_live(struct engine *e, struct entry *entry)
+{
+    if (entry->live)
+        return entry->live;
+    if (!heap_reserve(&e->limits, e->limits.n + 1))
+        return NULL;
+    struct live *live = calloc(1, sizeof *live);
+    if (!live)
+        return NULL;
+    live->entry = entry->self;
+    entry->live = live;
+    return live;
+}
+
+void entry_live_release(struct engine *e, struct entry *entry)
+{
+    struct live *live = entry->live;
+    if (!live || live->running || live->waiters)
+        return;
+    heap_clear(&e->limits, &live->limit_slot);
+    satchel_cancel_unref(live->cancel);
+    free(live);
+    entry->live = NULL;
+}
+
+void entry_cool(struct engine *e, struct entry *entry)
+{
+    if (!entry->spec)
+        return;
+    e->hot_bytes -= entry->spec->size;
+    task_spec_unref(entry->spec);
+    entry->spec = NULL;
+}
+
+void entry_drop(struct engine *e, struct entry *entry)
+{
+    struct lane *lane = scheduler_lane(&e->scheduler, entry);
+    e->stats.waiting[entry->state]--;
+    lane->tenant->waiting -= is_waiting(entry->state);
+    scheduler_dequeue(&e->scheduler, entry);
+    heap_clear(&e->due, &entry->timer);
+    entry_cool(e, entry);
+    entry_live_release(e, entry);
+    scheduler_detach(&e->scheduler, entry);
+    entries_remove(&e->entries, entry);
+}
+
+struct task_status entry_status(const struct engine *e, const struct entry *entry)
+{
+    (void)e;
+    return (struct task_status){
+        .state = (enum task_state)entry->state,
+        .attempt = entry->attempt,
+        .lost = entry->lost,
+        .failures = entry->failures,
+        .cancel_requested = entry->cancel_requested,
+        .run_at_us = entry->run_at_us,
+        .started_us = entry->live ? entry->live->started_us : 0,
+        .progress = -1,
+    };
+}
+
+/* ---- changing ---- */
+
+bool batch_full(const struct engine *e, size_t room)
+{
+    return e->n_changes + room > BATCH_CHANGES;
+}
+
+struct change *batch_add_row(struct engine *e, struct task_id id)
+{
+    if (batch_full(e, 1))
+        return NULL;
+    struct change *change = &e->changes[e->n_changes++];
+    *change = (struct change){.entry = ENTRY_NONE, .row = {.kind = STORE_UPDATE, .id = id}};
+    return change;
+}
+
+struct change *batch_touch(struct engine *e, struct entry *entry)
+{
+    if (entry->change)
+        return &e->changes[entry->change - 1];
+    struct change *change = batch_add_row(e, entry->id);
+    if (!change)
+        return NULL;
+    change->entry = entry->self;
+    change->row.expect_state = (enum task_state)entry->state;
+    change->row.expect_attempt = entry->attempt;
+    change->before = (struct before){
+        .existed = true,
+        .state = entry->state,
+        .cancel_requested = entry->cancel_requested,
+        .lost = entry->lost,
+        .failures = entry->failures,
+        .attempt = entry->attempt,
+        .run_at_us = entry->run_at_us,
+    };
+    entry->change = (uint32_t)e->n_changes;
+    return change;
+}
+
+/* Arms the entry's wall clock timer as its state says. */
+static void arm(struct engine *e, struct entry *entry)
+{
+    int64_t when = INT64_MAX;
+    if (entry->state == TASK_SCHEDULED)
+        when = entry->run_at_us;
+    if (is_waiting(entry->state) && entry->give_up_us && entry->give_up_us < when)
+        when = entry->give_up_us;
+    if (when == INT64_MAX)
+        heap_clear(&e->due, &entry->timer);
+    else
+        (void)heap_set(&e->due, &entry->timer, when); /* room was reserved with the entry */
+}
+
+void task_requeue(struct engine *e, struct entry *entry, bool first)
+{
+    if (entry->queued && entry->state != TASK_QUEUED)
+        scheduler_dequeue(&e->scheduler, entry);
+    if (!entry->queued && entry->state == TASK_QUEUED) {
+        if (first)
+            scheduler_enqueue_first(&e->scheduler, entry);
+        else
+            scheduler_enqueue(&e->scheduler, entry);
+    }
+    arm(e, entry);
+}
+
+bool task_move(struct engine *e, struct entry *entry, enum task_event event)
+{
+    enum task_state to;
+    if (!task_state_next((enum task_state)entry->state, event, &to))
+        return false;
+    struct change *change = batch_touch(e, entry);
+    if (!change)
+        return false;
+    scheduler_dequeue(&e->scheduler, entry); /* before `lost` changes: it decides which queue */
+    if (event == TASK_EVENT_CLAIMED)
+        entry->attempt++;
+    if (event == TASK_EVENT_LOST || event == TASK_EVENT_GAVE_UP)
+        entry->lost++;
+    if (event == TASK_EVENT_BACKOFF || (event == TASK_EVENT_FAILED && entry->state == TASK_RUNNING))
+        entry->failures++;
+    if (event == TASK_EVENT_RETRY) {
+        entry->failures = 0;
+        entry->lost = 0;
+        entry->cancel_requested = false;
+    }
+    task_set_state(e, entry, to, false);
+    task_requeue(e, entry, false);
+    return true;
+}
+
+/* ---- committing ---- */
+
+static void fill_row(struct engine *e, struct change *change)
+{
+    struct entry *entry = entries_at(&e->entries, change->entry);
+    change->row.status = entry_status(e, entry);
+    if (task_state_final((enum task_state)entry->state))
+        change->row.status.finished_us = e->now_us;
+    change->row.outcome = change->outcome;
+    if (change->row.kind == STORE_INSERT)
+        change->row.spec = entry->spec;
+}
+
+static void answer_calls(struct engine *e, struct change *change, struct entry *entry)
+{
+    bool final = task_state_final((enum task_state)entry->state);
+    while (change->calls) {
+        struct engine_call *call = change->calls;
+        change->calls = call->next_waiter;
+        call->next_waiter = NULL;
+        if (call->wait_until_ns > e->now_ns && !final)
+            waiter_add(e, entry, call);
+        else
+            call_answer_entry(e, call, entry, change->outcome);
+    }
+}
+
+static void remember(struct engine *e, struct change *change, struct entry *entry)
+{
+    e->stats.finished[entry->state]++;
+    if (!entry->spec)
+        return;
+    struct task_record record = {.spec = entry->spec, .status = change->row.status, .outcome = change->outcome};
+    recent_put(e->recent, &record);
+}
+
+/* The change is durable: let its effects out.  `dispatch` collects what goes to the pool. */
+static void effect(struct engine *e, struct change *change, struct attempt ***dispatch)
+{
+    struct entry *entry = entries_at(&e->entries, change->entry);
+    entry->change = 0;
+    if (change->claim) {
+        **dispatch = change->claim;
+        *dispatch = (struct attempt **)&change->claim->mail.next;
+    }
+    if (change->fire && entry->live && entry->live->running)
+        attempt_fire(e, entry->live, change->fire);
+    bool final = task_state_final((enum task_state)entry->state);
+    if (final)
+        remember(e, change, entry); /* before the answers: a poll that follows one must find it */
+    answer_calls(e, change, entry);
+    if (final) {
+        waiters_answer(e, entry, change->outcome);
+        entry_drop(e, entry);
+    } else {
+        if (is_waiting(entry->state) &&
+            (e->hot_bytes > e->options.hot_bytes || entry->run_at_us > e->now_us + HOT_WAIT_US))
+            entry_cool(e, entry);
+        entry_live_release(e, entry);
+    }
+}
+
+/* A claim that will not be dispatched after all. */
+static void withdraw_claim(struct engine *e, struct change *change, struct entry *entry)
+{
+    struct live *live = entry->live;
+    scheduler_end(&e->scheduler, entry, live->expected_ns, 0, false);
+    e->in_flight--;
+    e->in_flight_ns -= live->expected_ns;
+    live->running = false;
+    *live->prev_running = live->next_running;
+    if (live->next_running)
+        live->next_running->prev_running = live->prev_running;
+    heap_clear(&e->limits, &live->limit_slot);
+    satchel_cancel_unref(live->cancel);
+    live->cancel = NULL;
+    attempt_release(change->claim);
+}
+
+/* The row was not as expected: somebody else changed it.  The entry is given up; who waits is sent to the store. */
+static void fenced(struct engine *e, struct change *change)
+{
+    struct entry *entry = change->entry == ENTRY_NONE ? NULL : entries_at(&e->entries, change->entry);
+    while (change->calls) {
+        struct engine_call *call = change->calls;
+        change->calls = call->next_waiter;
+        call_answer(e, call, ENGINE_NOT_FOUND);
+    }
+    if (!entry)
+        return;
+    char id[TASK_ID_TEXT_SIZE];
+    task_id_format(entry->id, id);
+    LOG_ERROR("a task's row was changed by someone else; it is left to them", LOG_TEXT("task_id", id));
+    entry->change = 0;
+    if (change->claim)
+        withdraw_claim(e, change, entry);
+    if (entry->live && entry->live->running) {
+        attempt_fire(e, entry->live, CANCEL_SHUTDOWN); /* its report comes back here and ends the entry */
+        return;
+    }
+    while (entry->live && entry->live->waiters) {
+        struct engine_call *call = entry->live->waiters;
+        entry->live->waiters = call->next_waiter;
+        heap_clear(&e->waits, &call->timer_slot);
+        call_answer(e, call, ENGINE_NOT_LIVE);
+    }
+    entry_drop(e, entry);
+}
+
+static void committed(struct engine *e)
+{
+    struct attempt *first = NULL, **last = &first;
+    for (size_t i = 0; i < e->n_changes; i++) {
+        struct change *change = &e->changes[i];
+        if (change->row.result == STORE_FENCED) {
+            fenced(e, change);
+        } else if (change->entry == ENTRY_NONE) { /* a deletion */
+            recent_drop(e->recent, change->row.id);
+            for (struct engine_call *call = change->calls; call; call = NULL)
+                call_answer(e, call, ENGINE_OK);
+        } else {
+            effect(e, change, &last);
+        }
+        if (change->report)
+            attempt_release(change->report);
+        task_outcome_unref(change->outcome);
+    }
+    *last = NULL;
+    if (first)
+        pool_push(e->pool, first);
+}
+
+/* ---- refused by the store ---- */
+
+static void put_back(struct engine *e, struct change *change, enum engine_result result)
+{
+    while (change->calls) {
+        struct engine_call *call = change->calls;
+        change->calls = call->next_waiter;
+        call_answer(e, call, result);
+    }
+    task_outcome_unref(change->outcome);
+    if (change->entry == ENTRY_NONE)
+        return;
+    struct entry *entry = entries_at(&e->entries, change->entry);
+    entry->change = 0;
+    if (change->claim)
+        withdraw_claim(e, change, entry);
+    if (!change->before.existed) {
+        entry_drop(e, entry);
+        return;
+    }
+    scheduler_dequeue(&e->scheduler, entry);
+    entry->attempt = change->before.attempt;
+    entry->lost = change->before.lost;
+    entry->failures = change->before.failures;
+    entry->run_at_us = change->before.run_at_us;
+    entry->cancel_requested = change->before.cancel_requested;
+    task_set_state(e, entry, (enum task_state)change->before.state, false);
+    task_requeue(e, entry, true);
+    entry_live_release(e, entry);
+    if (change->report) { /* the attempt has ended all the same: report it again later */
+        change->report->mail.next = (struct mail *)e->held;
+        e->held = change->report;
+    }
+}
+
+static void refused(struct engine *e, enum store_result result)
+{
+    if (atomic_exchange(&e->store_ok, false))
+        LOG_ERROR("the store refuses writes; submissions are answered 503 until it takes them again",
+                  LOG_TEXT("reason", result == STORE_FULL ? "no space left" : "busy"));
+    e->retry_ns = e->now_ns + RETRY_NS;
+    for (size_t i = e->n_changes; i-- > 0;)
+        put_back(e, &e->changes[i], result == STORE_FULL ? ENGINE_STORE_FULL : ENGINE_STORE_FAILED);
+}
+
+void batch_commit(struct engine *e)
+{
+    if (e->n_changes == 0)
+        return;
+    for (size_t i = 0; i < e->n_changes; i++) {
+        if (e->changes[i].entry != ENTRY_NONE)
+            fill_row(e, &e->changes[i]);
+        e->rows[i] = &e->changes[i].row;
+    }
+    enum store_result result = e->store->ops->commit(e->store, e->rows, e->n_changes);
+    e->stats.batches++;
+    e->stats.changes += e->n_changes;
+    if (result == STORE_OK) {
+        if (!atomic_exchange(&e->store_ok, true))
+            LOG_NOTICE("the store takes writes again");
+        committed(e);
+    } else {
+        if (result == STORE_FATAL)
+            e->options.fatal(e->options.fatal_arg, "the store failed; what it holds is recovered at the next start");
+        refused(e, result);
+    }
+    e->n_changes = 0;
+}

@@ -1,0 +1,323 @@
+/* What callers ask of the engine: submit, wait, cancel, retry, delete.  Each becomes a change in the batch, and its
+ * answer leaves with the commit; what changes nothing is answered at once.
+ * Called by engine.c (messages) and by batch.c and waiters.c (answers).  Thread: the engine's. */
+#include <stdlib.h>
+
+#include "engine/internal.h"
+
+void call_answer(struct engine *e, struct engine_call *call, enum engine_result result)
+{
+    (void)e;
+    call->result = result;
+    call->next_waiter = NULL;
+    task_spec_unref(call->spec);
+    call->spec = NULL;
+    if (result == ENGINE_STORE_FULL || result == ENGINE_STORE_FAILED || result == ENGINE_QUOTA)
+        call->retry_after_s = 5;
+    if (result == ENGINE_DRAINING)
+        call->retry_after_s = 1;
+    call->deliver(call);
+}
+
+void call_answer_entry(struct engine *e, struct engine_call *call, struct entry *entry, struct task_outcome *outcome)
+{
+    enum engine_result result = call->replayed ? ENGINE_REPLAYED : ENGINE_OK;
+    if (entry->spec) {
+        call->record.spec = task_spec_ref(entry->spec);
+        call->record.status = entry_status(e, entry);
+        if (task_state_final((enum task_state)entry->state))
+            call->record.status.finished_us = e->now_us;
+        call->record.outcome = task_outcome_ref(outcome);
+    } else if (e->store->ops->load(e->store, &entry->id, 1, &call->record) != STORE_OK || !call->record.spec) {
+        result = ENGINE_NOT_LIVE;
+    }
+    call_answer(e, call, result);
+}
+
+static void answer_with(struct engine *e, struct engine_call *call, enum engine_result result,
+                        struct task_record *record)
+{
+    call->record = *record; /* takes the references over */
+    *record = (struct task_record){0};
+    call_answer(e, call, result);
+}
+
+static void answer_later(struct change *change, struct engine_call *call)
+{
+    struct engine_call **last = &change->calls;
+    while (*last)
+        last = &(*last)->next_waiter;
+    call->next_waiter = NULL;
+    *last = call;
+}
+
+/* ---- submit ---- */
+
+static enum engine_result admit(struct engine *e, const struct entry *entry)
+{
+    const struct tenant *tenant = scheduler_lane(&e->scheduler, entry)->tenant;
+    size_t limit = tenant->limits.max_waiting ? tenant->limits.max_waiting : e->options.max_waiting_per_tenant;
+    uint64_t waiting = e->stats.waiting[TASK_SCHEDULED] + e->stats.waiting[TASK_QUEUED];
+    if ((limit && tenant->waiting >= limit) || (e->options.max_waiting && waiting >= e->options.max_waiting))
+        return ENGINE_QUOTA;
+    return ENGINE_OK;
+}
+
+/* The same key earlier in this batch: its row is not in the store yet. */
+static struct change *pending_key(struct engine *e, const struct engine_call *call)
+{
+    for (size_t i = 0; i < e->n_changes; i++) {
+        struct change *change = &e->changes[i];
+        if (change->row.key && memcmp(change->row.key, call->key, STORE_KEY_SIZE) == 0)
+            return change;
+    }
+    return NULL;
+}
+
+static void replay(struct engine *e, struct engine_call *call, struct task_id id)
+{
+    struct entry *entry = entries_find(&e->entries, id);
+    call->replayed = true;
+    task_spec_unref(call->spec);
+    call->spec = NULL;
+    if (entry && call->wait_until_ns > e->now_ns) {
+        waiter_add(e, entry, call);
+        return;
+    }
+    struct task_record record = {0};
+    if (e->store->ops->load(e->store, &id, 1, &record) == STORE_OK && record.spec)
+        answer_with(e, call, ENGINE_REPLAYED, &record);
+    else
+        call_answer(e, call, ENGINE_STORE_FAILED);
+}
+
+/* True: the key decided the call already. */
+static bool decided_by_key(struct engine *e, struct engine_call *call)
+{
+    struct change *change = pending_key(e, call);
+    if (change) {
+        if (memcmp(change->row.fingerprint, call->fingerprint, STORE_KEY_SIZE) != 0) {
+            call_answer(e, call, ENGINE_KEY_MISMATCH);
+        } else {
+            call->replayed = true;
+            task_spec_unref(call->spec);
+            call->spec = NULL;
+            answer_later(change, call);
+        }
+        return true;
+    }
+    struct task_id id;
+    unsigned char fingerprint[STORE_KEY_SIZE];
+    enum store_result found = e->store->ops->find_key(e->store, call->key, e->now_us, &id, fingerprint);
+    if (found == STORE_NOT_FOUND)
+        return false;
+    if (found != STORE_OK)
+        call_answer(e, call, ENGINE_STORE_FAILED);
+    else if (memcmp(fingerprint, call->fingerprint, STORE_KEY_SIZE) != 0)
+        call_answer(e, call, ENGINE_KEY_MISMATCH);
+    else
+        replay(e, call, id);
+    return true;
+}
+
+static int64_t earlier(int64_t a, int64_t b) /* of two times, 0 meaning never */
+{
+    if (a == 0 || b == 0)
+        return a ? a : b;
+    return a < b ? a : b;
+}
+
+static struct change *begin_entry(struct engine *e, struct entry *entry, enum store_change_kind kind)
+{
+    struct change *change = batch_add_row(e, entry->id); /* room was checked */
+    change->entry = entry->self;
+    change->row.kind = kind;
+    entry->change = (uint32_t)e->n_changes;
+    return change;
+}
+
+/* While draining, only running attempts may still submit: their sub-tasks belong to work that was accepted. */
+static bool is_welcome(const struct engine *e, const struct task_spec *spec)
+{
+    if (!atomic_load_explicit(&e->draining, memory_order_relaxed))
+        return true;
+    const struct entry *parent = task_id_is_none(spec->parent) ? NULL : entries_find(&e->entries, spec->parent);
+    return parent && parent->state == TASK_RUNNING;
+}
+
+static void submit(struct engine *e, struct engine_call *call)
+{
+    struct task_spec *spec = call->spec;
+    if (!is_welcome(e, spec)) {
+        call_answer(e, call, ENGINE_DRAINING);
+        return;
+    }
+    if (call->has_key && decided_by_key(e, call))
+        return;
+    struct entry *entry = entry_new(e, spec->id, spec->tenant, spec->name);
+    if (!entry) {
+        call_answer(e, call, ENGINE_STORE_FAILED);
+        return;
+    }
+    enum engine_result admitted = admit(e, entry);
+    if (admitted != ENGINE_OK) {
+        scheduler_detach(&e->scheduler, entry);
+        entries_remove(&e->entries, entry);
+        call_answer(e, call, admitted);
+        return;
+    }
+    struct change *change = begin_entry(e, entry, STORE_INSERT);
+    if (call->has_key) {
+        change->row.key = call->key;
+        change->row.fingerprint = call->fingerprint;
+        change->row.key_expires_us = e->now_us + KEY_LIFE_US;
+    }
+    entry->spec = spec;
+    call->spec = NULL;
+    e->hot_bytes += spec->size;
+    entry->priority = spec->priority < PRIORITIES ? spec->priority : PRIORITIES - 1;
+    entry->run_at_us = spec->run_at_us ? spec->run_at_us : spec->created_us;
+    entry->give_up_us = earlier(spec->deadline_us, spec->expires_us);
+    task_set_state(e, entry, entry->run_at_us > e->now_us ? TASK_SCHEDULED : TASK_QUEUED, true);
+    task_requeue(e, entry, false);
+    answer_later(change, call);
+    e->stats.submitted++;
+}
+
+/* ---- wait and cancel ---- */
+
+static bool is_tenants(const struct engine *e, const struct entry *entry, const char *name)
+{
+    return *name == '\0' || strcmp(scheduler_lane(&e->scheduler, entry)->tenant->name, name) == 0;
+}
+
+static void wait_for(struct engine *e, struct engine_call *call)
+{
+    struct entry *entry = entries_find(&e->entries, call->id);
+    if (!entry || !is_tenants(e, entry, call->tenant)) {
+        call_answer(e, call, ENGINE_NOT_LIVE);
+        return;
+    }
+    waiter_add(e, entry, call);
+}
+
+/* A task that is not among the unfinished ones.  False: it was answered (no such task). */
+static bool load_finished(struct engine *e, struct engine_call *call, struct task_record *record)
+{
+    *record = (struct task_record){0};
+    enum store_result result = e->store->ops->load(e->store, &call->id, 1, record);
+    if (result != STORE_OK) {
+        call_answer(e, call, ENGINE_STORE_FAILED);
+        return false;
+    }
+    if (!record->spec || (*call->tenant && !slice_eq_str(record->spec->tenant, call->tenant))) {
+        task_record_release(record);
+        call_answer(e, call, ENGINE_NOT_FOUND);
+        return false;
+    }
+    return true;
+}
+
+static void cancel_running(struct engine *e, struct engine_call *call, struct entry *entry)
+{
+    struct change *change = batch_touch(e, entry);
+    if (!change) {
+        call_answer(e, call, ENGINE_STORE_FAILED);
+        return;
+    }
+    entry->cancel_requested = true;
+    change->fire = CANCEL_REQUESTED;
+    answer_later(change, call);
+}
+
+static void cancel(struct engine *e, struct engine_call *call)
+{
+    struct entry *entry = entries_find(&e->entries, call->id);
+    if (entry && !is_tenants(e, entry, call->tenant)) {
+        call_answer(e, call, ENGINE_NOT_FOUND);
+        return;
+    }
+    if (!entry || task_state_final((enum task_state)entry->state)) {
+        struct task_record record;
+        if (load_finished(e, call, &record))
+            answer_with(e, call, ENGINE_CONFLICT, &record);
+        return;
+    }
+    if (entry->state == TASK_RUNNING) {
+        cancel_running(e, call, entry);
+        return;
+    }
+    if (!task_move(e, entry, TASK_EVENT_CANCEL)) {
+        call_answer(e, call, ENGINE_STORE_FAILED);
+        return;
+    }
+    answer_later(&e->changes[entry->change - 1], call);
+}
+
+/* ---- retry and delete ---- */
+
+static void retry(struct engine *e, struct engine_call *call)
+{
+    struct task_record record;
+    if (entries_find(&e->entries, call->id)) { /* unfinished: whose it is decides what is said */
+        if (load_finished(e, call, &record))
+            answer_with(e, call, ENGINE_CONFLICT, &record);
+        return;
+    }
+    if (!load_finished(e, call, &record))
+        return;
+    enum task_state to;
+    if (!task_state_next(record.status.state, TASK_EVENT_RETRY, &to)) {
+        answer_with(e, call, ENGINE_CONFLICT, &record);
+        return;
+    }
+    struct entry *entry = entry_new(e, call->id, record.spec->tenant, record.spec->name);
+    if (!entry) {
+        task_record_release(&record);
+        call_answer(e, call, ENGINE_STORE_FAILED);
+        return;
+    }
+    struct change *change = begin_entry(e, entry, STORE_UPDATE);
+    change->row.expect_state = record.status.state;
+    change->row.expect_attempt = record.status.attempt;
+    change->row.clear_outcome = true;
+    entry->spec = record.spec;
+    e->hot_bytes += record.spec->size;
+    task_outcome_unref(record.outcome);
+    entry->attempt = record.status.attempt;
+    entry->priority = record.spec->priority < PRIORITIES ? record.spec->priority : PRIORITIES - 1;
+    entry->run_at_us = e->now_us; /* deadline and expiry were for the first run: whoever retries wants it to run */
+    task_set_state(e, entry, to, true);
+    task_requeue(e, entry, false);
+    recent_drop(e->recent, call->id);
+    answer_later(change, call);
+}
+
+static void delete_task(struct engine *e, struct engine_call *call)
+{
+    struct task_record record;
+    bool live = entries_find(&e->entries, call->id) != NULL;
+    if (!load_finished(e, call, &record))
+        return;
+    if (live || !task_state_final(record.status.state)) {
+        answer_with(e, call, ENGINE_CONFLICT, &record);
+        return;
+    }
+    struct change *change = batch_add_row(e, call->id);
+    change->row.kind = STORE_FORGET;
+    change->row.expect_state = record.status.state;
+    change->row.expect_attempt = record.status.attempt;
+    answer_later(change, call);
+    task_record_release(&record);
+}
+
+void call_handle(struct engine *e, struct engine_call *call)
+{
+    switch (call->kind) {
+    case ENGINE_SUBMIT: submit(e, call); return;
+    case ENGINE_WAIT: wait_for(e, call); return;
+    case ENGINE_CANCEL: cancel(e, call); return;
+    case ENGINE_RETRY: retry(e, call); return;
+    case ENGINE_DELETE: delete_task(e, call); return;
+    }
+}

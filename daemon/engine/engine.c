@@ -1,0 +1,293 @@
+/* The engine's life and its turn: take messages, let time pass, claim, commit, let the effects out.
+ * Flow: api/ -> engine_post -> here -> calls.c | attempts.c -> batch.c -> store, then worker/pool.h and the callers.
+ * Thread: engine_post, engine_recent, engine_drain and the statistics from any; the turn on the engine's own. */
+#include "engine/engine.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "engine/internal.h"
+
+#define MAILBOX_LIMIT 65536u
+#define KILL_NS INT64_C(15000000000) /* how long a stop waits for attempts whose cancel object was fired */
+#define PURGE_NS INT64_C(1000000000)
+#define PURGE_BUSY_NS INT64_C(20000000)
+#define PURGE_STEP 200u
+
+static void report(void *arg, struct attempt *attempt)
+{
+    struct engine *e = arg;
+    mailbox_post_always(&e->box, &attempt->mail); /* bounded by the claims it answers */
+}
+
+int engine_new(const struct engine_options *options, struct engine **ret, char *error, size_t error_size)
+{
+    struct engine *e = calloc(1, sizeof *e);
+    if (!e) {
+        (void)snprintf(error, error_size, "out of memory");
+        return -1;
+    }
+    e->options = *options;
+    e->store = options->store;
+    e->box.event_fd = -1;
+    (void)pthread_mutex_init(&e->stats_lock, NULL);
+    atomic_init(&e->store_ok, true);
+    e->changes = malloc(BATCH_CHANGES * sizeof *e->changes);
+    e->rows = malloc(BATCH_CHANGES * sizeof(struct store_change *));
+    e->recent = recent_new(options->recent_bytes);
+    int err = mailbox_init(&e->box, MAILBOX_LIMIT);
+    if (err || !e->changes || !e->rows || !e->recent || entries_init(&e->entries) < 0 ||
+        scheduler_init(&e->scheduler, &e->entries, options->registry) < 0) {
+        (void)snprintf(error, error_size, "cannot set up the engine: %s", strerror(err ? -err : ENOMEM));
+        engine_free(e);
+        return -1;
+    }
+    e->scheduler.limits = options->tenant_limits;
+    e->scheduler.limits_arg = options->tenant_limits_arg;
+    *ret = e;
+    return 0;
+}
+
+bool engine_post(struct engine *e, struct engine_call *call)
+{
+    call->mail_kind = MAIL_CALL;
+    call->timer_slot = HEAP_NONE;
+    call->next_waiter = NULL;
+    call->replayed = false;
+    call->retry_after_s = 0;
+    call->record = (struct task_record){0};
+    return mailbox_post(&e->box, &call->mail);
+}
+
+bool engine_recent(struct engine *e, struct task_id id, struct slice tenant, struct task_record *ret)
+{
+    return recent_find(e->recent, id, tenant, ret);
+}
+
+/* ---- the turn ---- */
+
+static void publish(struct engine *e)
+{
+    e->stats.heartbeat++;
+    e->stats.store_ok = atomic_load_explicit(&e->store_ok, memory_order_relaxed);
+    e->store->ops->counters(e->store, &e->stats.commits, &e->stats.syncs);
+    e->stats.violations = pool_violations(e->pool);
+    e->stats.draining = atomic_load_explicit(&e->draining, memory_order_relaxed);
+    (void)pthread_mutex_lock(&e->stats_lock);
+    e->published = e->stats;
+    (void)pthread_mutex_unlock(&e->stats_lock);
+}
+
+static void take_messages(struct engine *e)
+{
+    if (!e->inbox)
+        e->inbox = mailbox_take(&e->box);
+    for (unsigned n = 0; e->inbox && n < BATCH_MESSAGES && !batch_full(e, 2); n++) {
+        struct mail *mail = e->inbox;
+        struct mail *next = mail->next;
+        struct engine_mail *kind = (struct engine_mail *)mail;
+        if (kind->kind == MAIL_CALL)
+            call_handle(e, (struct engine_call *)mail);
+        else if (!attempt_report(e, (struct attempt *)mail))
+            return;
+        e->inbox = next;
+    }
+}
+
+/* Reports that the store refused: the same again, once the pause is over. */
+static void take_held(struct engine *e)
+{
+    if (!e->held || e->now_ns < e->retry_ns)
+        return;
+    while (e->held && !batch_full(e, BATCH_CLAIMS)) {
+        struct attempt *attempt = e->held;
+        e->held = (struct attempt *)attempt->mail.next;
+        if (!attempt_report(e, attempt)) {
+            attempt->mail.next = (struct mail *)e->held;
+            e->held = attempt;
+            return;
+        }
+    }
+}
+
+static void purge(struct engine *e)
+{
+    if (e->now_ns < e->purge_ns)
+        return;
+    unsigned purged = 0;
+    if (e->now_ns >= e->retry_ns)
+        (void)e->store->ops->purge(e->store, e->now_us, PURGE_STEP, &purged);
+    e->purge_ns = e->now_ns + (purged == PURGE_STEP ? PURGE_BUSY_NS : PURGE_NS);
+}
+
+static void look_at_clocks(struct engine *e)
+{
+    e->now_us = clock_wall_us();
+    e->now_ns = clock_mono_ns();
+}
+
+static void turn(struct engine *e)
+{
+    look_at_clocks(e);
+    take_held(e);
+    take_messages(e);
+    timers_run(e);
+    attempts_dispatch(e);
+    batch_commit(e);
+    waiters_expire(e);
+    purge(e);
+    publish(e);
+}
+
+static void rest(struct engine *e)
+{
+    if (e->inbox || attempts_waiting(e))
+        return;
+    bool more = e->store->ops->idle(e->store);
+    look_at_clocks(e);
+    int64_t wait = timers_wait_ns(e);
+    if (more && wait > 1000000)
+        wait = 1000000;
+    mailbox_wait(&e->box, wait);
+    if (pool_waiting(e->pool))
+        pool_kick(e->pool);
+}
+
+/* ---- stopping ---- */
+
+static void fire_all(struct engine *e)
+{
+    for (struct live *live = e->running; live; live = live->next_running)
+        attempt_fire(e, live, CANCEL_SHUTDOWN);
+}
+
+/* True: the engine's thread may end. */
+static bool stopped(struct engine *e)
+{
+    if (!atomic_load_explicit(&e->stopping, memory_order_relaxed))
+        return false;
+    if (e->in_flight == 0 && !e->held && !e->inbox)
+        return true;
+    if (!e->stop_ns)
+        e->stop_ns = e->now_ns + e->options.drain_us * 1000;
+    if (!e->kill_ns && (e->now_ns >= e->stop_ns || atomic_load_explicit(&e->hurry, memory_order_relaxed))) {
+        LOG_NOTICE("the drain time is over; running attempts are cut off", LOG_NUMBER("attempts", e->in_flight));
+        e->kill_ns = e->now_ns + KILL_NS;
+        fire_all(e);
+    }
+    return e->kill_ns && e->now_ns >= e->kill_ns;
+}
+
+static void *engine_main(void *arg)
+{
+    struct engine *e = arg;
+    while (!stopped(e)) {
+        rest(e);
+        turn(e);
+    }
+    waiters_answer_all(e);
+    e->abandoned = e->in_flight > 0;
+    if (e->abandoned)
+        LOG_ERROR("attempts did not end when told to; they are counted as lost at the next start",
+                  LOG_NUMBER("attempts", e->in_flight));
+    return NULL;
+}
+
+int engine_start(struct engine *e, char *error, size_t error_size)
+{
+    if (engine_recover(e, error, error_size) < 0)
+        return -1;
+    struct pool_options pool = {
+        .workers = e->options.workers, .url = e->options.url, .report = report, .report_arg = e};
+    int err = pool_new(&pool, &e->pool);
+    if (err == 0) {
+        look_at_clocks(e);
+        publish(e);
+        err = satchel_thread_create(&e->thread, NULL, engine_main, e) == 0 ? 0 : -EAGAIN;
+    }
+    if (err) {
+        (void)snprintf(error, error_size, "cannot start the worker threads: %s", strerror(-err));
+        return -1;
+    }
+    e->started = true;
+    (void)pthread_setname_np(e->thread, "engine");
+    return 0;
+}
+
+void engine_drain(struct engine *e)
+{
+    atomic_store(&e->draining, true);
+    mailbox_wake(&e->box);
+}
+
+void engine_hurry(struct engine *e)
+{
+    atomic_store(&e->hurry, true);
+    mailbox_wake(&e->box);
+}
+
+/* Whatever still comes in after the thread has ended: calls are answered, reports released. */
+static void empty_box(struct engine *e)
+{
+    struct mail *next;
+    for (struct mail *mail = e->inbox ? e->inbox : mailbox_take(&e->box); mail; mail = next) {
+        next = mail->next;
+        if (((struct engine_mail *)mail)->kind == MAIL_CALL)
+            call_answer(e, (struct engine_call *)mail, ENGINE_DRAINING);
+        else
+            attempt_release((struct attempt *)mail);
+    }
+    e->inbox = NULL;
+}
+
+void engine_stop(struct engine *e)
+{
+    if (!e->started)
+        return;
+    engine_drain(e);
+    atomic_store(&e->stopping, true);
+    mailbox_wake(&e->box);
+    (void)pthread_join(e->thread, NULL);
+    e->started = false;
+    if (!e->abandoned)
+        pool_stop(e->pool);
+    empty_box(e);
+    empty_box(e); /* the first round may have found an inbox */
+}
+
+void engine_free(struct engine *e)
+{
+    if (!e || e->abandoned) /* a stuck worker may still use it: the process is about to end */
+        return;
+    pool_free(e->pool);
+    for (size_t i = 0; i < e->entries.n_segments; i++)
+        for (size_t k = 0; k < SEGMENT_ENTRIES; k++) {
+            struct entry *entry = &e->entries.segments[i][k];
+            task_spec_unref(entry->spec);
+            if (entry->live)
+                satchel_cancel_unref(entry->live->cancel);
+            free(entry->live);
+        }
+    scheduler_release(&e->scheduler);
+    entries_release(&e->entries);
+    heap_release(&e->due);
+    heap_release(&e->limits);
+    heap_release(&e->waits);
+    recent_free(e->recent);
+    mailbox_release(&e->box);
+    (void)pthread_mutex_destroy(&e->stats_lock);
+    free(e->changes);
+    free(e->rows);
+    free(e);
+}
+
+void engine_get_stats(struct engine *e, struct engine_stats *ret)
+{
+    (void)pthread_mutex_lock(&e->stats_lock);
+    *ret = e->published;
+    (void)pthread_mutex_unlock(&e->stats_lock);
+    ret->store_ok = atomic_load_explicit(&e->store_ok, memory_order_relaxed);
+}

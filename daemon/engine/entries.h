@@ -1,0 +1,50 @@
+/* The table of unfinished tasks: a small fixed-size entry each (about 90 bytes with its index slot), in segments
+ * that never move, found by id through a hash.  Bodies stay in the store; an entry's `spec` is set only while the
+ * task is hot (just submitted, or running).
+ * Thread: the engine's alone. */
+#ifndef SATCHEL_ENGINE_ENTRIES_H
+#define SATCHEL_ENGINE_ENTRIES_H
+
+#include "task/task.h"
+
+#define ENTRY_NONE UINT32_MAX
+#define SEGMENT_ENTRIES 1024u
+
+struct live;
+
+struct entry {
+    struct task_id id;
+    struct task_spec *spec; /* a reference, or NULL: cold */
+    struct live *live;      /* what only a running or waited-for task has; owned */
+    int64_t run_at_us;      /* when it is or was due */
+    int64_t give_up_us;     /* the earlier of deadline and expiry; 0: never */
+    uint32_t attempt;
+    uint16_t lost, failures;
+    uint32_t lane;       /* the scheduler's: (tenant, task type) */
+    uint32_t next, prev; /* the scheduler's: neighbours in the lane's queue */
+    uint32_t timer;      /* slot in the wall clock heap */
+    uint32_t change;     /* index + 1 in the batch under way; 0: untouched */
+    uint8_t state, priority;
+    bool cancel_requested;
+    bool queued;   /* the scheduler's: it is linked into its lane */
+    uint32_t self; /* its own index */
+};
+
+struct entries {
+    struct entry **segments;
+    size_t n_segments;
+    uint32_t free_head; /* linked by next */
+    uint32_t *slots;    /* hash: index + 1; 0: empty */
+    size_t slot_mask;
+    size_t count;
+};
+
+int entries_init(struct entries *table); /* 0 or -ENOMEM */
+void entries_release(struct entries *table);
+/* A zero-filled entry for a new id; NULL: no memory. */
+struct entry *entries_add(struct entries *table, struct task_id id);
+struct entry *entries_find(const struct entries *table, struct task_id id); /* NULL: none */
+void entries_remove(struct entries *table, struct entry *entry);
+struct entry *entries_at(const struct entries *table, uint32_t index);
+
+#endif

@@ -1,0 +1,147 @@
+/* What the files of the engine share.  Everything in here belongs to the engine's thread, except where a field
+ * says otherwise.
+ *
+ * One turn (engine.c):
+ *     take messages -> calls.c, attempts.c;  due timers -> timers.c;  claims -> attempts.c
+ *       each moves entries (batch.c: task_move), which notes the entry as changed
+ *     batch_commit: one row per changed entry, one transaction
+ *       committed: the effects leave (answers, dispatches, cancel signals, the cache)
+ *       refused:   every entry is put back as it was, submissions are answered "store full", reports wait */
+#ifndef SATCHEL_ENGINE_INTERNAL_H
+#define SATCHEL_ENGINE_INTERNAL_H
+
+#include <pthread.h>
+
+#include "base/heap.h"
+#include "engine/engine.h"
+#include "engine/entries.h"
+#include "engine/recent.h"
+#include "engine/scheduler.h"
+#include "worker/pool.h"
+
+enum mail_kind { MAIL_CALL = 1, MAIL_REPORT };
+
+struct engine_mail { /* the common start of struct engine_call and struct attempt */
+    struct mail mail;
+    uint8_t kind;
+};
+
+/* What a running or waited-for task has beyond its entry. */
+struct live {
+    uint32_t entry;
+    struct engine_call *waiters;
+    bool running; /* an attempt is with the pool */
+    struct live *next_running, **prev_running;
+    satchel_cancel *cancel;      /* of the running attempt; a reference */
+    enum cancel_reason reason;   /* 0: not fired */
+    enum cancel_reason at_limit; /* what the limit timer means */
+    uint32_t limit_slot;         /* in the heap of time limits */
+    int64_t expected_ns;         /* what its tenant was charged */
+    int64_t started_us;
+};
+
+struct before { /* an entry as it was before the batch */
+    bool existed;
+    uint8_t state;
+    bool cancel_requested;
+    uint16_t lost, failures;
+    uint32_t attempt;
+    int64_t run_at_us;
+};
+
+struct change {
+    struct store_change row;
+    struct before before;
+    uint32_t entry;               /* ENTRY_NONE: a row without an entry (DELETE) */
+    bool forced;                  /* written although only a flag changed */
+    struct task_outcome *outcome; /* a reference */
+    struct engine_call *calls;    /* answered after the commit */
+    struct attempt *claim;        /* dispatched after the commit */
+    struct attempt *report;       /* what ended; released after the commit, kept if it is refused */
+    enum cancel_reason fire;      /* cancel signal to send after the commit */
+};
+
+#define BATCH_MESSAGES 1024u
+#define BATCH_TIMERS 1024u
+#define BATCH_CLAIMS 512u
+#define BATCH_CHANGES (BATCH_MESSAGES + BATCH_TIMERS + BATCH_CLAIMS + 64u)
+
+struct engine {
+    struct engine_options options;
+    struct store *store;
+    struct pool *pool;
+    pthread_t thread;
+    bool started;
+    /* any thread */
+    struct mailbox box;
+    atomic_bool draining, stopping, hurry, store_ok;
+    struct recent *recent;      /* has its own locks */
+    pthread_mutex_t stats_lock; /* guards published */
+    struct engine_stats published;
+    /* the engine's thread */
+    struct mail *inbox; /* taken and not yet handled */
+    struct entries entries;
+    struct scheduler scheduler;
+    struct heap due;    /* wall clock: entries */
+    struct heap limits; /* monotonic: running attempts */
+    struct heap waits;  /* monotonic: waiting calls */
+    struct live *running;
+    uint32_t in_flight;
+    int64_t in_flight_ns; /* expected run time of all claimed attempts */
+    struct change *changes;
+    size_t n_changes;
+    struct store_change **rows; /* what is handed to the store */
+    struct attempt *held;       /* reports that the store has refused, to be tried again; linked by mail.next */
+    int64_t now_us, now_ns;     /* of this turn */
+    int64_t retry_ns;           /* the store refused: claims and timers rest until then */
+    int64_t purge_ns;
+    int64_t stop_ns, kill_ns; /* stages of a stop */
+    bool abandoned;           /* the stop gave up on a worker that does not return */
+    size_t hot_bytes;
+    uint32_t recovering; /* during recovery: entries that were running, linked by next */
+    struct engine_stats stats;
+};
+
+/* batch.c */
+struct change *batch_touch(struct engine *e, struct entry *entry); /* NULL: the batch is full or out of memory */
+struct change *batch_add_row(struct engine *e, struct task_id id);
+/* Applies an event: state, counters, queues and timers.  False: the table refuses it, or no room in the batch. */
+bool task_move(struct engine *e, struct entry *entry, enum task_event event);
+void task_requeue(struct engine *e, struct entry *entry, bool first); /* links and arms as its state says */
+void task_set_state(struct engine *e, struct entry *entry, enum task_state state, bool is_new);
+void batch_commit(struct engine *e);
+bool batch_full(const struct engine *e, size_t room);
+struct entry *entry_new(struct engine *e, struct task_id id, struct slice tenant, struct slice name);
+void entry_drop(struct engine *e, struct entry *entry);
+struct live *entry_live(struct engine *e, struct entry *entry); /* made where missing; NULL: no memory */
+void entry_live_release(struct engine *e, struct entry *entry); /* if nothing needs it any more */
+void entry_cool(struct engine *e, struct entry *entry);         /* drops its spec from memory */
+struct task_status entry_status(const struct engine *e, const struct entry *entry);
+
+/* calls.c */
+void call_handle(struct engine *e, struct engine_call *call);
+void call_answer(struct engine *e, struct engine_call *call, enum engine_result result);
+/* With the record of an entry; a cold one is loaded. */
+void call_answer_entry(struct engine *e, struct engine_call *call, struct entry *entry, struct task_outcome *outcome);
+
+/* waiters.c */
+void waiter_add(struct engine *e, struct entry *entry, struct engine_call *call);
+void waiters_answer(struct engine *e, struct entry *entry, struct task_outcome *outcome);
+void waiters_expire(struct engine *e);
+void waiters_answer_all(struct engine *e); /* at a stop */
+
+/* attempts.c */
+void attempts_dispatch(struct engine *e);
+bool attempts_waiting(struct engine *e);                        /* is there a task that could be claimed right now? */
+bool attempt_report(struct engine *e, struct attempt *attempt); /* false: no room in this batch: again later */
+void attempt_release(struct attempt *attempt);
+void attempt_fire(struct engine *e, struct live *live, enum cancel_reason reason);
+
+/* timers.c */
+void timers_run(struct engine *e);
+int64_t timers_wait_ns(struct engine *e); /* how long the engine may sleep; negative: for ever */
+
+/* recovery.c */
+int engine_recover(struct engine *e, char *error, size_t error_size);
+
+#endif

@@ -1,0 +1,17 @@
+/* Recently finished tasks, so that the poll that follows a submission is answered from memory.
+ * Thread: recent_put from the engine's thread, recent_find from any; each shard has a lock of its own. */
+#ifndef SATCHEL_ENGINE_RECENT_H
+#define SATCHEL_ENGINE_RECENT_H
+
+#include "task/task.h"
+
+struct recent;
+
+struct recent *recent_new(size_t max_bytes);                              /* NULL: no memory */
+void recent_free(struct recent *recent);                                  /* NULL is fine */
+void recent_put(struct recent *recent, const struct task_record *record); /* takes references of its own */
+void recent_drop(struct recent *recent, struct task_id id);               /* retried or deleted */
+/* `tenant` data NULL: any.  The caller releases *ret. */
+bool recent_find(struct recent *recent, struct task_id id, struct slice tenant, struct task_record *ret);
+
+#endif

@@ -1,0 +1,103 @@
+/* What a crash or a stop left: every unfinished task becomes an entry again, and attempts that were running are
+ * counted as lost.  Recovery enters where a stored submission would: the queues.
+ * Called by engine.c before the engine's thread starts; runs on the starting thread. */
+#include <stdio.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "engine/internal.h"
+
+struct recovery {
+    struct engine *engine;
+    uint64_t waiting, lost;
+    bool out_of_memory;
+};
+
+static int64_t earlier(int64_t a, int64_t b)
+{
+    if (a == 0 || b == 0)
+        return a ? a : b;
+    return a < b ? a : b;
+}
+
+static int add(void *arg, const struct store_waiting *task)
+{
+    struct recovery *r = arg;
+    struct engine *e = r->engine;
+    struct entry *entry = entry_new(e, task->id, task->tenant, task->name);
+    if (!entry) {
+        r->out_of_memory = true;
+        return 1;
+    }
+    entry->attempt = task->attempt;
+    entry->lost = task->lost;
+    entry->failures = task->failures;
+    entry->priority = task->priority < PRIORITIES ? task->priority : PRIORITIES - 1;
+    entry->cancel_requested = task->cancel_requested;
+    entry->run_at_us = task->run_at_us;
+    entry->give_up_us = task->attempt ? task->deadline_us : earlier(task->deadline_us, task->expires_us);
+    task_set_state(e, entry, task->state, true);
+    r->waiting++;
+    if (task->state == TASK_RUNNING) { /* for the second pass: nothing is written during the walk */
+        entry->next = r->lost ? e->recovering : ENTRY_NONE;
+        e->recovering = entry->self;
+        r->lost++;
+        if (task->lost >= task->max_lost)
+            entry->prev = 0; /* its last life is used up */
+        return 0;
+    }
+    task_requeue(e, entry, false);
+    return 0;
+}
+
+static void recover_running(struct engine *e, struct entry *entry, bool used_up)
+{
+    enum task_event event = used_up ? TASK_EVENT_GAVE_UP : TASK_EVENT_LOST;
+    if (entry->cancel_requested)
+        event = TASK_EVENT_CANCEL;
+    (void)task_move(e, entry, event);
+    struct change *change = &e->changes[entry->change - 1];
+    if (event == TASK_EVENT_GAVE_UP)
+        change->outcome = task_outcome_failure(
+            ERROR_TYPE_LOST, SLICE_LITERAL("the attempt was cut off by a crash, once more than max_lost allows"));
+    if (event == TASK_EVENT_CANCEL)
+        change->outcome = task_outcome_failure(ERROR_TYPE_CANCELED, SLICE_LITERAL("canceled while it ran"));
+    e->stats.attempts_lost++;
+}
+
+int engine_recover(struct engine *e, char *error, size_t error_size)
+{
+    struct recovery r = {.engine = e};
+    int64_t start = clock_mono_ns();
+    e->now_us = clock_wall_us();
+    e->now_ns = start;
+    e->recovering = ENTRY_NONE;
+    task_id_seed(e->store->ops->greatest_seq(e->store));
+    enum store_result result = e->store->ops->each_waiting(e->store, add, &r);
+    if (result != STORE_OK || r.out_of_memory) {
+        (void)snprintf(error, error_size, "cannot load the waiting tasks: %s",
+                       r.out_of_memory ? "out of memory" : "the store cannot be read");
+        return -1;
+    }
+    uint32_t next;
+    for (uint32_t at = e->recovering; at != ENTRY_NONE; at = next) {
+        struct entry *entry = entries_at(&e->entries, at);
+        next = entry->next;
+        bool used_up = entry->prev == 0;
+        entry->next = entry->prev = ENTRY_NONE;
+        recover_running(e, entry, used_up);
+        if (batch_full(e, 1) || next == ENTRY_NONE) {
+            batch_commit(e);
+            if (!atomic_load(&e->store_ok)) {
+                (void)snprintf(error, error_size,
+                               "the store refuses to record the attempts that were cut off: is the disk full?");
+                return -1;
+            }
+        }
+    }
+    if (r.waiting)
+        LOG_NOTICE("recovered the unfinished tasks", LOG_NUMBER("tasks", r.waiting),
+                   LOG_NUMBER("lost_attempts", r.lost),
+                   LOG_NUMBER("milliseconds", (clock_mono_ns() - start) / 1000000));
+    return 0;
+}

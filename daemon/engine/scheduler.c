@@ -1,0 +1,431 @@
+#include "engine/scheduler.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#define LEAST_CHARGE_NS 10000 /* so that tasks of no length still take turns */
+#define UNKNOWN_CHARGE_NS 1000000
+#define SAMPLES_KNOWN 8u
+#define QUICK_NS 2000
+
+static const struct queue empty_queue = {ENTRY_NONE, ENTRY_NONE};
+
+int scheduler_init(struct scheduler *s, struct entries *entries, const struct registry *registry)
+{
+    *s = (struct scheduler){.entries = entries, .suspects = empty_queue, .bucket_mask = 255};
+    while (registry_at(registry, s->n_types))
+        s->n_types++;
+    s->types = calloc(s->n_types + 1, sizeof *s->types);
+    s->buckets = calloc(s->bucket_mask + 1, sizeof *s->buckets);
+    return s->types && s->buckets ? 0 : -ENOMEM;
+}
+
+void scheduler_release(struct scheduler *s)
+{
+    for (size_t i = 0; i < s->n_lanes; i++)
+        free(s->lanes[i]);
+    free(s->lanes);
+    for (size_t i = 0; s->buckets && i <= s->bucket_mask; i++) {
+        struct tenant *next;
+        for (struct tenant *t = s->buckets[i]; t; t = next) {
+            next = t->next_in_hash;
+            free(t);
+        }
+    }
+    free(s->buckets);
+    free(s->types);
+    heap_release(&s->ready);
+    *s = (struct scheduler){0};
+}
+
+/* ---- tenants and lanes ---- */
+
+static uint64_t hash_text(struct slice text)
+{
+    uint64_t h = 0xcbf29ce484222325ULL; /* FNV-1a */
+    for (size_t i = 0; i < text.len; i++)
+        h = (h ^ (unsigned char)text.data[i]) * 0x100000001b3ULL;
+    return h ^ h >> 31;
+}
+
+static void grow_buckets(struct scheduler *s)
+{
+    size_t size = (s->bucket_mask + 1) * 2;
+    struct tenant **buckets = calloc(size, sizeof *buckets);
+    if (!buckets)
+        return; /* longer chains, nothing worse */
+    for (size_t i = 0; i <= s->bucket_mask; i++) {
+        struct tenant *next;
+        for (struct tenant *t = s->buckets[i]; t; t = next) {
+            next = t->next_in_hash;
+            t->next_in_hash = buckets[t->hash & (size - 1)];
+            buckets[t->hash & (size - 1)] = t;
+        }
+    }
+    free(s->buckets);
+    s->buckets = buckets;
+    s->bucket_mask = size - 1;
+}
+
+static struct tenant *tenant_get(struct scheduler *s, struct slice name)
+{
+    uint64_t hash = hash_text(name);
+    for (struct tenant *t = s->buckets[hash & s->bucket_mask]; t; t = t->next_in_hash)
+        if (t->hash == hash && slice_eq(name, slice_of(t->name, t->name_len)))
+            return t;
+    if (!heap_reserve(&s->ready, s->n_tenants + 1))
+        return NULL;
+    struct tenant *tenant = calloc(1, sizeof *tenant + name.len + 1);
+    if (!tenant)
+        return NULL;
+    tenant->limits.weight = 1;
+    if (s->limits)
+        s->limits(s->limits_arg, name, &tenant->limits);
+    tenant->hash = hash;
+    tenant->name_len = name.len;
+    memcpy(tenant->name, name.data, name.len);
+    tenant->vtime = s->vtime;
+    if (s->n_tenants > s->bucket_mask)
+        grow_buckets(s);
+    tenant->next_in_hash = s->buckets[hash & s->bucket_mask];
+    s->buckets[hash & s->bucket_mask] = tenant;
+    s->n_tenants++;
+    return tenant;
+}
+
+static void unblock(struct tenant *tenant)
+{
+    if (!tenant->blocked)
+        return;
+    tenant->blocked = false;
+    *tenant->prev_blocked = tenant->next_blocked;
+    if (tenant->next_blocked)
+        tenant->next_blocked->prev_blocked = tenant->prev_blocked;
+}
+
+static void tenant_drop(struct scheduler *s, struct tenant *tenant)
+{
+    heap_clear(&s->ready, &tenant->heap_slot);
+    unblock(tenant);
+    struct tenant **at = &s->buckets[tenant->hash & s->bucket_mask];
+    while (*at != tenant)
+        at = &(*at)->next_in_hash;
+    *at = tenant->next_in_hash;
+    s->n_tenants--;
+    free(tenant);
+}
+
+static bool lane_number(struct scheduler *s, uint32_t *ret)
+{
+    for (uint32_t i = s->free_lane_hint; i < s->n_lanes; i++) {
+        if (!s->lanes[i]) {
+            *ret = i;
+            s->free_lane_hint = i + 1;
+            return true;
+        }
+    }
+    if (s->n_lanes == s->cap_lanes) {
+        size_t cap = s->cap_lanes ? s->cap_lanes * 2 : 64;
+        struct lane **lanes = realloc(s->lanes, cap * sizeof *lanes);
+        if (!lanes)
+            return false;
+        s->lanes = lanes;
+        s->cap_lanes = cap;
+    }
+    *ret = (uint32_t)s->n_lanes;
+    s->lanes[s->n_lanes++] = NULL;
+    s->free_lane_hint = (uint32_t)s->n_lanes;
+    return true;
+}
+
+static struct lane *lane_get(struct scheduler *s, struct tenant *tenant, const struct task_type *type)
+{
+    for (struct lane *lane = tenant->lanes; lane; lane = lane->next)
+        if (lane->type == type)
+            return lane;
+    struct lane *lane = calloc(1, sizeof *lane);
+    if (!lane || !lane_number(s, &lane->index)) {
+        free(lane);
+        return NULL;
+    }
+    lane->tenant = tenant;
+    lane->type = type;
+    for (int i = 0; i < PRIORITIES; i++)
+        lane->queues[i] = empty_queue;
+    lane->next = tenant->lanes;
+    tenant->lanes = lane;
+    s->lanes[lane->index] = lane;
+    return lane;
+}
+
+int scheduler_attach(struct scheduler *s, struct entry *entry, struct slice name, const struct task_type *type)
+{
+    struct tenant *tenant = tenant_get(s, name);
+    struct lane *lane = tenant ? lane_get(s, tenant, type) : NULL;
+    if (!lane) {
+        if (tenant && !tenant->lanes)
+            tenant_drop(s, tenant);
+        return -ENOMEM;
+    }
+    lane->entries++;
+    entry->lane = lane->index;
+    return 0;
+}
+
+void scheduler_detach(struct scheduler *s, struct entry *entry)
+{
+    struct lane *lane = scheduler_lane(s, entry);
+    if (!lane)
+        return;
+    entry->lane = ENTRY_NONE;
+    if (--lane->entries)
+        return;
+    struct tenant *tenant = lane->tenant;
+    struct lane **at = &tenant->lanes;
+    while (*at != lane)
+        at = &(*at)->next;
+    *at = lane->next;
+    s->lanes[lane->index] = NULL;
+    if (lane->index < s->free_lane_hint)
+        s->free_lane_hint = lane->index;
+    free(lane);
+    if (!tenant->lanes)
+        tenant_drop(s, tenant);
+}
+
+struct lane *scheduler_lane(const struct scheduler *s, const struct entry *entry)
+{
+    return entry->lane == ENTRY_NONE ? NULL : s->lanes[entry->lane];
+}
+
+/* ---- queues ---- */
+
+static void link_entry(struct scheduler *s, struct queue *q, struct entry *entry, bool first)
+{
+    entry->prev = first ? ENTRY_NONE : q->tail;
+    entry->next = first ? q->head : ENTRY_NONE;
+    if (entry->prev != ENTRY_NONE)
+        entries_at(s->entries, entry->prev)->next = entry->self;
+    else
+        q->head = entry->self;
+    if (entry->next != ENTRY_NONE)
+        entries_at(s->entries, entry->next)->prev = entry->self;
+    else
+        q->tail = entry->self;
+}
+
+static void unlink_entry(struct scheduler *s, struct queue *q, struct entry *entry)
+{
+    if (entry->prev != ENTRY_NONE)
+        entries_at(s->entries, entry->prev)->next = entry->next;
+    else
+        q->head = entry->next;
+    if (entry->next != ENTRY_NONE)
+        entries_at(s->entries, entry->next)->prev = entry->prev;
+    else
+        q->tail = entry->prev;
+    entry->next = entry->prev = ENTRY_NONE;
+}
+
+static bool is_suspect(const struct entry *entry)
+{
+    return entry->lost >= SUSPECT_LOST;
+}
+
+static void activate(struct scheduler *s, struct tenant *tenant)
+{
+    if (tenant->heap_slot == HEAP_NONE && !tenant->blocked) {
+        if (tenant->vtime < s->vtime)
+            tenant->vtime = s->vtime;                                 /* time spent idle is no credit */
+        (void)heap_set(&s->ready, &tenant->heap_slot, tenant->vtime); /* room was reserved */
+    } else if (tenant->blocked) {
+        unblock(tenant); /* something new: perhaps of a type that may run */
+        (void)heap_set(&s->ready, &tenant->heap_slot, tenant->vtime);
+    }
+}
+
+static void enqueue(struct scheduler *s, struct entry *entry, bool first)
+{
+    entry->queued = true;
+    if (is_suspect(entry)) {
+        link_entry(s, &s->suspects, entry, first);
+        return;
+    }
+    struct lane *lane = scheduler_lane(s, entry);
+    link_entry(s, &lane->queues[entry->priority], entry, first);
+    lane->mask |= (uint16_t)(1u << entry->priority);
+    lane->tenant->queued++;
+    activate(s, lane->tenant);
+}
+
+void scheduler_enqueue(struct scheduler *s, struct entry *entry)
+{
+    enqueue(s, entry, false);
+}
+
+void scheduler_enqueue_first(struct scheduler *s, struct entry *entry)
+{
+    enqueue(s, entry, true);
+}
+
+void scheduler_dequeue(struct scheduler *s, struct entry *entry)
+{
+    if (!entry->queued)
+        return;
+    entry->queued = false;
+    if (is_suspect(entry)) {
+        unlink_entry(s, &s->suspects, entry);
+        return;
+    }
+    struct lane *lane = scheduler_lane(s, entry);
+    struct queue *q = &lane->queues[entry->priority];
+    unlink_entry(s, q, entry);
+    if (q->head == ENTRY_NONE)
+        lane->mask &= (uint16_t) ~(1u << entry->priority);
+    if (--lane->tenant->queued == 0) {
+        heap_clear(&s->ready, &lane->tenant->heap_slot);
+        unblock(lane->tenant);
+    }
+}
+
+/* ---- picking ---- */
+
+static struct type_state *type_of(const struct scheduler *s, const struct lane *lane)
+{
+    return &s->types[lane->type ? lane->type->index : s->n_types];
+}
+
+static bool lane_may_run(const struct scheduler *s, const struct lane *lane)
+{
+    return lane->mask &&
+           !(lane->type && lane->type->concurrency && type_of(s, lane)->running >= lane->type->concurrency);
+}
+
+static struct entry *lane_first(const struct scheduler *s, const struct lane *lane, int *ret_priority)
+{
+    *ret_priority = 31 - __builtin_clz((unsigned)lane->mask);
+    return entries_at(s->entries, lane->queues[*ret_priority].head);
+}
+
+static struct entry *tenant_first(const struct scheduler *s, const struct tenant *tenant)
+{
+    struct entry *best = NULL;
+    int best_priority = -1;
+    if (tenant->limits.max_running && tenant->running >= tenant->limits.max_running)
+        return NULL;
+    for (const struct lane *lane = tenant->lanes; lane; lane = lane->next) {
+        int priority;
+        if (!lane_may_run(s, lane))
+            continue;
+        struct entry *first = lane_first(s, lane, &priority);
+        if (priority > best_priority || (priority == best_priority && first->run_at_us < best->run_at_us)) {
+            best = first;
+            best_priority = priority;
+        }
+    }
+    return best;
+}
+
+static void block(struct scheduler *s, struct tenant *tenant)
+{
+    heap_clear(&s->ready, &tenant->heap_slot);
+    tenant->blocked = true;
+    tenant->next_blocked = s->blocked;
+    tenant->prev_blocked = &s->blocked;
+    if (s->blocked)
+        s->blocked->prev_blocked = &tenant->next_blocked;
+    s->blocked = tenant;
+}
+
+struct entry *scheduler_pick(struct scheduler *s)
+{
+    if (s->suspects.head != ENTRY_NONE && s->suspects_running == 0)
+        return entries_at(s->entries, s->suspects.head);
+    for (;;) {
+        uint32_t *slot;
+        int64_t vtime = heap_first(&s->ready, &slot);
+        if (!slot)
+            return NULL;
+        struct tenant *tenant = (struct tenant *)((char *)slot - offsetof(struct tenant, heap_slot));
+        struct entry *entry = tenant_first(s, tenant);
+        if (entry) {
+            s->vtime = vtime;
+            return entry;
+        }
+        block(s, tenant); /* until something of it ends */
+    }
+}
+
+int64_t scheduler_expected_ns(const struct scheduler *s, const struct entry *entry)
+{
+    struct lane *lane = scheduler_lane(s, entry);
+    const struct type_state *type = type_of(s, lane);
+    if (entry->lost)
+        return INT64_MAX; /* never behind a busy worker: it must not be cut off unstarted once more */
+    if (type->samples >= SAMPLES_KNOWN)
+        return type->run_ns;
+    return lane->type && lane->type->quick ? QUICK_NS : INT64_MAX;
+}
+
+static void charge(struct scheduler *s, struct tenant *tenant, int64_t ns)
+{
+    tenant->vtime += (int64_t)((double)ns / tenant->limits.weight);
+    if (tenant->heap_slot != HEAP_NONE)
+        (void)heap_set(&s->ready, &tenant->heap_slot, tenant->vtime);
+}
+
+int64_t scheduler_start(struct scheduler *s, struct entry *entry)
+{
+    struct lane *lane = scheduler_lane(s, entry);
+    int64_t expected = scheduler_expected_ns(s, entry);
+    if (expected == INT64_MAX)
+        expected = UNKNOWN_CHARGE_NS;
+    if (expected < LEAST_CHARGE_NS)
+        expected = LEAST_CHARGE_NS;
+    scheduler_dequeue(s, entry);
+    lane->tenant->running++;
+    type_of(s, lane)->running++;
+    if (is_suspect(entry))
+        s->suspects_running++;
+    charge(s, lane->tenant, expected);
+    return expected;
+}
+
+/* A slot of `type` became free, or one of a tenant's: the blocked tenant with the least virtual time that could use it. */
+static void unblock_one(struct scheduler *s, const struct lane *freed)
+{
+    struct tenant *best = NULL;
+    for (struct tenant *tenant = s->blocked; tenant; tenant = tenant->next_blocked)
+        if ((!best || tenant->vtime < best->vtime) && tenant_first(s, tenant))
+            best = tenant;
+    (void)freed;
+    if (!best)
+        return;
+    unblock(best);
+    (void)heap_set(&s->ready, &best->heap_slot, best->vtime);
+}
+
+static void learn(struct type_state *type, int64_t run_ns)
+{
+    if (type->samples == 0 || run_ns > type->run_ns * 8)
+        type->run_ns = run_ns; /* quick to believe that a type is slow */
+    else
+        type->run_ns += (run_ns - type->run_ns) / 8;
+    if (type->samples < UINT32_MAX)
+        type->samples++;
+}
+
+void scheduler_end(struct scheduler *s, struct entry *entry, int64_t expected_ns, int64_t run_ns, bool started)
+{
+    struct lane *lane = scheduler_lane(s, entry);
+    struct type_state *type = type_of(s, lane);
+    lane->tenant->running--;
+    type->running--;
+    if (is_suspect(entry))
+        s->suspects_running--;
+    if (started)
+        learn(type, run_ns);
+    charge(s, lane->tenant, (run_ns > LEAST_CHARGE_NS || !started ? run_ns : LEAST_CHARGE_NS) - expected_ns);
+    if (s->blocked)
+        unblock_one(s, lane);
+}

@@ -1,0 +1,99 @@
+/* Which queued task runs next.
+ *
+ * Among tenants: weighted fair sharing of *measured run time* (stride scheduling: the tenant with the least
+ * virtual time is next; a claim is charged with the type's average and corrected when the attempt ends).  Inside a
+ * tenant: priority, then the order of becoming due.  A tenant's queue is split into lanes, one per task type, so
+ * that a type at its concurrency limit does not hold up the tenant's other tasks.  Tasks that were cut off twice
+ * (suspects) wait apart and run one at a time, so that one which kills the daemon does not use up its neighbours'
+ * lives.
+ *
+ * All operations are O(log tenants) or O(lanes of one tenant); nothing is scanned.
+ * Thread: the engine's alone. */
+#ifndef SATCHEL_ENGINE_SCHEDULER_H
+#define SATCHEL_ENGINE_SCHEDULER_H
+
+#include "base/heap.h"
+#include "engine/entries.h"
+#include "executor/executor.h"
+
+#define PRIORITIES 10
+#define SUSPECT_LOST 2 /* from this many lost attempts on a task runs apart */
+
+struct tenant_limits {
+    double weight;        /* > 0 */
+    uint32_t max_running; /* 0: no limit */
+    uint32_t max_waiting; /* 0: the daemon's own */
+};
+
+struct queue { /* linked by entry->next/prev */
+    uint32_t head, tail;
+};
+
+struct tenant {
+    struct tenant *next_in_hash, *next_blocked, **prev_blocked;
+    struct lane *lanes;
+    struct tenant_limits limits;
+    int64_t vtime;                     /* nanoseconds of run time divided by weight */
+    uint32_t heap_slot;                /* in the heap while it has something that may run */
+    uint32_t queued, running, waiting; /* waiting: scheduled and queued */
+    bool blocked;                      /* has queued tasks, but all at some limit */
+    uint64_t hash;
+    size_t name_len;
+    char name[];
+};
+
+struct lane {
+    struct tenant *tenant;
+    struct lane *next;            /* of this tenant */
+    const struct task_type *type; /* NULL: not configured (any more) */
+    uint32_t index;
+    uint32_t entries; /* that name this lane; the lane lives as long */
+    uint16_t mask;    /* bit per priority that has something queued */
+    struct queue queues[PRIORITIES];
+};
+
+struct type_state {
+    uint32_t running;
+    uint32_t samples;
+    int64_t run_ns; /* moving average of an attempt's run time */
+};
+
+struct scheduler {
+    struct entries *entries; /* not owned */
+    struct tenant **buckets;
+    size_t bucket_mask, n_tenants;
+    struct lane **lanes; /* by index; NULL: free */
+    size_t n_lanes, cap_lanes;
+    uint32_t free_lane_hint;
+    struct heap ready; /* tenants by virtual time */
+    struct tenant *blocked;
+    int64_t vtime;            /* of the last pick: where a newly active tenant starts */
+    struct type_state *types; /* by registry index; one more for unknown types */
+    size_t n_types;
+    struct queue suspects;
+    uint32_t suspects_running;
+    void (*limits)(void *arg, struct slice tenant, struct tenant_limits *ret); /* may be NULL */
+    void *limits_arg;
+};
+
+int scheduler_init(struct scheduler *s, struct entries *entries, const struct registry *registry);
+void scheduler_release(struct scheduler *s);
+
+/* Attaches an entry to its lane (made where missing).  0 or -ENOMEM. */
+int scheduler_attach(struct scheduler *s, struct entry *entry, struct slice tenant, const struct task_type *type);
+void scheduler_detach(struct scheduler *s, struct entry *entry); /* the entry is not queued any more */
+struct lane *scheduler_lane(const struct scheduler *s, const struct entry *entry);
+
+void scheduler_enqueue(struct scheduler *s, struct entry *entry);
+void scheduler_enqueue_first(struct scheduler *s, struct entry *entry); /* puts a withdrawn claim back */
+void scheduler_dequeue(struct scheduler *s, struct entry *entry);
+/* The next to run, still queued; NULL: nothing may run now. */
+struct entry *scheduler_pick(struct scheduler *s);
+/* The picked entry was claimed: takes it from its queue and charges its tenant.  Returns the expected run time. */
+int64_t scheduler_start(struct scheduler *s, struct entry *entry);
+/* Its attempt ended after run_ns (or was never started: run_ns 0 and started false). */
+void scheduler_end(struct scheduler *s, struct entry *entry, int64_t expected_ns, int64_t run_ns, bool started);
+/* What one attempt of this type takes, in nanoseconds; INT64_MAX: not known yet. */
+int64_t scheduler_expected_ns(const struct scheduler *s, const struct entry *entry);
+
+#endif
