@@ -1,0 +1,327 @@
+/* The scheduler alone: fair shares, priorities, limits, suspects.  Time is what the test says it is. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "engine/scheduler.h"
+
+static struct task_type types[] = {
+    {.name = "plain", .index = 0},
+    {.name = "limited", .index = 1, .concurrency = 2},
+    {.name = "quick", .index = 2, .quick = true},
+};
+
+const struct task_type *registry_at(const struct registry *registry, size_t index)
+{
+    (void)registry;
+    return index < sizeof types / sizeof types[0] ? &types[index] : NULL;
+}
+
+struct fixture {
+    struct entries entries;
+    struct scheduler s;
+    uint64_t next_id;
+};
+
+static double weights(const char *name)
+{
+    return name[0] == 'w' ? atof(name + 1) : 1;
+}
+
+static void limits(void *arg, struct slice tenant, struct tenant_limits *ret)
+{
+    (void)arg;
+    ret->weight = weights(tenant.data);
+    if (slice_eq_str(tenant, "narrow"))
+        ret->max_running = 1;
+}
+
+static int setup(void **state)
+{
+    struct fixture *f = calloc(1, sizeof *f);
+    assert_non_null(f);
+    assert_int_equal(entries_init(&f->entries), 0);
+    assert_int_equal(scheduler_init(&f->s, &f->entries, NULL), 0);
+    f->s.limits = limits;
+    *state = f;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *f = *state;
+    scheduler_release(&f->s);
+    entries_release(&f->entries);
+    free(f);
+    return 0;
+}
+
+static struct entry *add(struct fixture *f, const char *tenant, int type, int priority)
+{
+    struct task_id id = {++f->next_id, f->next_id * 77};
+    struct entry *entry = entries_add(&f->entries, id);
+    assert_non_null(entry);
+    entry->priority = (uint8_t)priority;
+    entry->run_at_us = (int64_t)f->next_id;
+    assert_int_equal(scheduler_attach(&f->s, entry, slice_str(tenant), type < 0 ? NULL : &types[type]), 0);
+    return entry;
+}
+
+static struct entry *queue(struct fixture *f, const char *tenant, int type, int priority)
+{
+    struct entry *entry = add(f, tenant, type, priority);
+    scheduler_enqueue(&f->s, entry);
+    return entry;
+}
+
+static void finish(struct fixture *f, struct entry *entry, int64_t expected, int64_t run_ns)
+{
+    scheduler_end(&f->s, entry, expected, run_ns, true);
+    scheduler_detach(&f->s, entry);
+    entries_remove(&f->entries, entry);
+}
+
+static void run_one(struct fixture *f, int64_t run_ns)
+{
+    struct entry *entry = scheduler_pick(&f->s);
+    assert_non_null(entry);
+    finish(f, entry, scheduler_start(&f->s, entry), run_ns);
+}
+
+static void test_priority_then_order_within_a_tenant(void **state)
+{
+    struct fixture *f = *state;
+    struct entry *low = queue(f, "a", 0, 1), *first = queue(f, "a", 0, 5), *second = queue(f, "a", 2, 5),
+                 *high = queue(f, "a", 2, 9);
+    struct entry *expected[] = {high, first, second, low};
+    for (int i = 0; i < 4; i++) {
+        struct entry *entry = scheduler_pick(&f->s);
+        assert_ptr_equal(entry, expected[i]);
+        (void)scheduler_start(&f->s, entry);
+    }
+    assert_null(scheduler_pick(&f->s));
+}
+
+static void test_a_withdrawn_claim_is_first_again(void **state)
+{
+    struct fixture *f = *state;
+    struct entry *first = queue(f, "a", 0, 4);
+    (void)queue(f, "a", 0, 4);
+    int64_t expected = scheduler_start(&f->s, scheduler_pick(&f->s));
+    scheduler_end(&f->s, first, expected, 0, false);
+    scheduler_enqueue_first(&f->s, first);
+    assert_ptr_equal(scheduler_pick(&f->s), first);
+}
+
+static void test_a_dequeued_task_is_not_picked(void **state)
+{
+    struct fixture *f = *state;
+    struct entry *middle;
+    (void)queue(f, "a", 0, 4);
+    middle = queue(f, "a", 0, 4);
+    struct entry *last = queue(f, "a", 0, 4);
+    scheduler_dequeue(&f->s, middle);
+    scheduler_detach(&f->s, middle);
+    entries_remove(&f->entries, middle);
+    run_one(f, 1000);
+    assert_ptr_equal(scheduler_pick(&f->s), last);
+}
+
+/* Everybody has work at all times; how much run time did each tenant get?  Lengths differ between tenants. */
+static void test_shares_follow_the_weights(void **state)
+{
+    struct fixture *f = *state;
+    static const char *const names[] = {"w1", "w2", "w4"};
+    static const int64_t lengths[] = {9000000, 3000000, 20000000};
+    double got[3] = {0}, total = 0;
+    for (int i = 0; i < 3; i++)
+        for (int n = 0; n < 20; n++)
+            (void)queue(f, names[i], 0, 4);
+    for (int n = 0; n < 30000; n++) {
+        struct entry *entry = scheduler_pick(&f->s);
+        const char *name = scheduler_lane(&f->s, entry)->tenant->name;
+        int who = name[1] == '1' ? 0 : name[1] == '2' ? 1 : 2;
+        int64_t length = lengths[who] + (n * 7919) % 1000000;
+        finish(f, entry, scheduler_start(&f->s, entry), length);
+        got[who] += (double)length;
+        total += (double)length;
+        (void)queue(f, names[who], 0, 4);
+    }
+    assert_true(got[0] / total > 1.0 / 7 * 0.95 && got[0] / total < 1.0 / 7 * 1.05);
+    assert_true(got[1] / total > 2.0 / 7 * 0.95 && got[1] / total < 2.0 / 7 * 1.05);
+    assert_true(got[2] / total > 4.0 / 7 * 0.95 && got[2] / total < 4.0 / 7 * 1.05);
+}
+
+static void test_a_newcomer_waits_for_one_task_at_most(void **state)
+{
+    struct fixture *f = *state;
+    for (int n = 0; n < 10000; n++)
+        (void)queue(f, "flood", 0, 9);
+    for (int n = 0; n < 5000; n++)
+        run_one(f, 10000000);
+    struct entry *newcomer = queue(f, "new", 0, 0);
+    struct entry *first = scheduler_pick(&f->s);
+    if (first != newcomer) {
+        (void)scheduler_start(&f->s, first);
+        assert_ptr_equal(scheduler_pick(&f->s), newcomer);
+    }
+}
+
+static void test_idle_time_is_no_credit(void **state)
+{
+    struct fixture *f = *state;
+    struct entry *early = queue(f, "idler", 0, 4);
+    finish(f, early, scheduler_start(&f->s, scheduler_pick(&f->s)), 1000000);
+    (void)queue(f, "idler", 0, 4); /* keeps the tenant known, far behind in virtual time */
+    struct entry *kept = scheduler_pick(&f->s);
+    scheduler_dequeue(&f->s, kept);
+    for (int n = 0; n < 300; n++)
+        (void)queue(f, "busy", 0, 4);
+    for (int n = 0; n < 100; n++)
+        run_one(f, 1000000);
+    scheduler_enqueue(&f->s, kept);
+    for (int n = 0; n < 50; n++)
+        (void)queue(f, "idler", 0, 4);
+    int idler = 0;
+    for (int n = 0; n < 20; n++) {
+        struct entry *entry = scheduler_pick(&f->s);
+        idler += scheduler_lane(&f->s, entry)->tenant->name[0] == 'i';
+        run_one(f, 1000000);
+    }
+    assert_true(idler <= 12); /* half of the turns, not all of them */
+}
+
+static void test_a_type_at_its_limit_does_not_hold_up_others(void **state)
+{
+    struct fixture *f = *state;
+    struct entry *one = queue(f, "a", 1, 9), *two = queue(f, "a", 1, 9), *three = queue(f, "a", 1, 9),
+                 *other = queue(f, "a", 0, 0);
+    int64_t expected = scheduler_start(&f->s, scheduler_pick(&f->s));
+    (void)scheduler_start(&f->s, scheduler_pick(&f->s));
+    assert_false(one->queued || two->queued);
+    assert_ptr_equal(scheduler_pick(&f->s), other);
+    (void)scheduler_start(&f->s, other);
+    assert_null(scheduler_pick(&f->s));
+    finish(f, one, expected, 5000);
+    assert_ptr_equal(scheduler_pick(&f->s), three);
+}
+
+static void test_a_tenant_at_its_limit_waits_for_its_own(void **state)
+{
+    struct fixture *f = *state;
+    struct entry *mine = queue(f, "narrow", 0, 4), *next = queue(f, "narrow", 0, 4);
+    int64_t expected = scheduler_start(&f->s, scheduler_pick(&f->s));
+    assert_null(scheduler_pick(&f->s));
+    struct entry *other = queue(f, "b", 0, 4);
+    assert_ptr_equal(scheduler_pick(&f->s), other);
+    (void)scheduler_start(&f->s, other);
+    finish(f, mine, expected, 1000);
+    assert_ptr_equal(scheduler_pick(&f->s), next);
+}
+
+static void test_suspects_run_one_at_a_time(void **state)
+{
+    struct fixture *f = *state;
+    struct entry *bad = add(f, "a", 0, 4), *worse = add(f, "b", 0, 4);
+    bad->lost = worse->lost = SUSPECT_LOST;
+    scheduler_enqueue(&f->s, bad);
+    scheduler_enqueue(&f->s, worse);
+    struct entry *good = queue(f, "c", 0, 4);
+    assert_ptr_equal(scheduler_pick(&f->s), bad);
+    assert_true(scheduler_expected_ns(&f->s, bad) == INT64_MAX);
+    int64_t expected = scheduler_start(&f->s, bad);
+    assert_ptr_equal(scheduler_pick(&f->s), good);
+    (void)scheduler_start(&f->s, good);
+    assert_null(scheduler_pick(&f->s));
+    finish(f, bad, expected, 1000);
+    assert_ptr_equal(scheduler_pick(&f->s), worse);
+}
+
+static void test_expected_time_is_learned(void **state)
+{
+    struct fixture *f = *state;
+    struct entry *probe = queue(f, "a", 0, 0);
+    assert_true(scheduler_expected_ns(&f->s, probe) == INT64_MAX);
+    struct entry *quick = queue(f, "a", 2, 0);
+    assert_true(scheduler_expected_ns(&f->s, quick) < 100000);
+    for (int n = 0; n < 50; n++) {
+        (void)queue(f, "a", 0, 9);
+        run_one(f, 4000000);
+    }
+    int64_t known = scheduler_expected_ns(&f->s, probe);
+    assert_true(known > 3000000 && known < 5000000);
+    (void)queue(f, "a", 0, 9);
+    run_one(f, 900000000); /* suddenly slow: believed at once */
+    assert_true(scheduler_expected_ns(&f->s, probe) > 500000000);
+}
+
+static void test_unknown_types_have_lanes_too(void **state)
+{
+    struct fixture *f = *state;
+    struct entry *entry = queue(f, "a", -1, 4);
+    assert_ptr_equal(scheduler_pick(&f->s), entry);
+    assert_null(scheduler_lane(&f->s, entry)->type);
+}
+
+static void test_tenants_and_lanes_go_away(void **state)
+{
+    struct fixture *f = *state;
+    for (int n = 0; n < 3000; n++) {
+        char name[16];
+        (void)snprintf(name, sizeof name, "tenant-%d", n);
+        (void)queue(f, name, n % 3, n % 10);
+    }
+    assert_int_equal(f->s.n_tenants, 3000);
+    for (int n = 0; n < 3000; n++)
+        run_one(f, 1000);
+    assert_int_equal(f->s.n_tenants, 0);
+    assert_int_equal(f->entries.count, 0);
+    assert_null(scheduler_pick(&f->s));
+}
+
+static void test_entries_survive_any_order(void **state)
+{
+    struct fixture *f = *state;
+    enum { N = 20000 };
+    struct task_id *ids = calloc(N, sizeof *ids);
+    assert_non_null(ids);
+    for (uint64_t n = 0; n < N; n++) {
+        ids[n] = (struct task_id){n << 16 | 0x7000, n % 7};
+        assert_non_null(entries_add(&f->entries, ids[n]));
+    }
+    for (uint64_t n = 0; n < N; n += 3)
+        entries_remove(&f->entries, entries_find(&f->entries, ids[n]));
+    for (uint64_t n = 0; n < N; n++) {
+        struct entry *entry = entries_find(&f->entries, ids[n]);
+        if (n % 3 == 0)
+            assert_null(entry);
+        else
+            assert_true(entry && task_id_equal(entry->id, ids[n]) && entries_at(&f->entries, entry->self) == entry);
+    }
+    free(ids);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_priority_then_order_within_a_tenant, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_withdrawn_claim_is_first_again, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_dequeued_task_is_not_picked, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_shares_follow_the_weights, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_newcomer_waits_for_one_task_at_most, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_idle_time_is_no_credit, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_type_at_its_limit_does_not_hold_up_others, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_tenant_at_its_limit_waits_for_its_own, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_suspects_run_one_at_a_time, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_expected_time_is_learned, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_unknown_types_have_lanes_too, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_tenants_and_lanes_go_away, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_entries_survive_any_order, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
