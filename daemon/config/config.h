@@ -27,21 +27,32 @@ struct config_tenant { /* tenant "acme" { ... }; "*" is what others get */
     double rate;                     /* submissions a second; 0: no limit */
 };
 
+/* What leaves the process with a task of some type (`propagate = {...}`). */
+enum propagate {
+    PROPAGATE_TRACE = 1u << 0,
+    PROPAGATE_TENANT = 1u << 1,
+    PROPAGATE_REQUEST_ID = 1u << 2,
+    PROPAGATE_DEADLINE = 1u << 3,
+    PROPAGATE_BAGGAGE = 1u << 4,
+    PROPAGATE_VARIABLES = 1u << 5,
+    PROPAGATE_ALL = (1u << 6) - 1
+};
+
 struct config_task { /* task "thumbnail" { ... }: exactly one of command and url */
     char *name;
-    struct config_list command;      /* argv with {{args.NAME}} templates */
+    struct config_list command; /* argv with {{args.NAME}} templates */
     char *url, *method, *body;
     struct config_list headers, allow;
-    struct config_list environment;  /* "NAME=value", or "NAME" to pass the daemon's own through */
-    char *workdir;                   /* NULL: / */
-    int64_t timeout_us;              /* 0: none */
-    int64_t kill_grace_us;           /* between SIGTERM and SIGKILL */
-    unsigned concurrency;            /* 0: no limit */
+    struct config_list environment; /* "NAME=value", or "NAME" to pass the daemon's own through */
+    char *workdir;                  /* NULL: / */
+    int64_t timeout_us;             /* 0: none */
+    int64_t kill_grace_us;          /* between SIGTERM and SIGKILL */
+    unsigned concurrency;           /* 0: no limit */
     int *final_exit;
     size_t n_final_exit;
-    unsigned propagate;              /* enum propagate (executor/executor.h) */
-    bool allow_dash;                 /* a template value may start with '-' */
-    char *where;                     /* "file:line" for messages */
+    unsigned propagate; /* enum propagate */
+    bool allow_dash;    /* a template value may start with '-' */
+    char *where;        /* "file:line" for messages */
 };
 
 struct config_plugin { /* plugin "/path.so" { config = "..." } */
@@ -77,20 +88,26 @@ struct config {
     size_t n_plugins;
 };
 
-struct config_overrides { /* what the command line said; NULL or 0: nothing */
-    const char *file;           /* NULL: the default file where it exists */
+struct config_overrides {  /* what the command line said; NULL or 0: nothing.  All borrowed */
+    const char *file;      /* only this file; NULL: the default file and its drop-ins, where they exist */
+    const char *directory; /* where the default file and conf.d/ are looked for; NULL: SYSCONFDIR/satchel */
     const char *const *listen;
     size_t n_listen;
-    const char *data_dir, *store;
-    unsigned workers;
+    const char *data_dir, *store, *log_level;
+    const char *workers; /* as text: checked as the setting is */
 };
 
-/* 0, or -1.  Every problem is passed to `report` as one line "file:line: what is wrong, and what to do". */
+/* 0, or -1.  Every problem is passed to `report` as one line "file:line: what is wrong, and what to do".
+ * Thread: one at a time (libConfuse keeps global state); blocks on files, and on host names in `listen`. */
 int config_load(const struct config_overrides *overrides, void (*report)(void *arg, const char *line), void *arg,
                 struct config **ret);
+/* Which changed settings only a restart takes up: their names go to `report`, one a call. */
+void config_needs_restart(const struct config *before, const struct config *after,
+                          void (*report)(void *arg, const char *name), void *arg);
 struct config *config_ref(struct config *config);
 void config_unref(struct config *config); /* NULL is fine */
-void config_print(const struct config *config, void (*put)(void *arg, const char *line), void *arg); /* --print-config */
+void config_print(const struct config *config, void (*put)(void *arg, const char *line),
+                  void *arg);                                                             /* --print-config */
 const struct config_tenant *config_tenant(const struct config *config, const char *name); /* its own, or "*", or NULL */
 
 #endif

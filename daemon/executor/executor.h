@@ -3,9 +3,8 @@
 #ifndef SATCHEL_EXECUTOR_EXECUTOR_H
 #define SATCHEL_EXECUTOR_EXECUTOR_H
 
+#include "config/config.h" /* enum propagate */
 #include "executor/attempt.h"
-
-struct config;
 
 struct executor {
     const char *kind; /* "builtin", "command", "plugin", "http" */
@@ -13,16 +12,6 @@ struct executor {
      * call attempt_succeed, attempt_fail or attempt_end_canceled, must return soon after the cancel object
      * fired, and leaves no process or thread behind. */
     void (*run)(const struct task_type *type, struct attempt *attempt);
-};
-
-enum propagate { /* what leaves the process with a task of this type */
-    PROPAGATE_TRACE = 1u << 0,
-    PROPAGATE_TENANT = 1u << 1,
-    PROPAGATE_REQUEST_ID = 1u << 2,
-    PROPAGATE_DEADLINE = 1u << 3,
-    PROPAGATE_BAGGAGE = 1u << 4,
-    PROPAGATE_VARIABLES = 1u << 5,
-    PROPAGATE_ALL = (1u << 6) - 1
 };
 
 struct task_type {

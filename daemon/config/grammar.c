@@ -1,0 +1,267 @@
+#include "config/grammar.h"
+
+#include <arpa/inet.h>
+#include <ctype.h>
+#include <inttypes.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+
+#include "base/log.h"
+
+#define DIGITS "0123456789"
+#define LOWER "abcdefghijklmnopqrstuvwxyz"
+#define UPPER "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+#define ALNUM LOWER UPPER DIGITS
+
+static bool made_of(const char *text, const char *allowed, size_t max)
+{
+    size_t len = strlen(text);
+    return len >= 1 && len <= max && strspn(text, allowed) == len;
+}
+
+const char *check_tenant(const char *text)
+{
+    if (made_of(text, ALNUM "!-_.*'()", 150) && strcmp(text, ".") != 0 && strcmp(text, "..") != 0)
+        return NULL;
+    return "must be a tenant: 1 to 150 of A-Z a-z 0-9 ! - _ . * ' ( ), and not \".\" or \"..\"";
+}
+
+const char *check_field_name(const char *text)
+{
+    return made_of(text, ALNUM "!#$%&'*+-.^_`|~", 256) ? NULL : "must be the name of a header, such as X-Region";
+}
+
+const char *check_variable_name(const char *text)
+{
+    static const char *const own[] = {"tenant",   "traceparent", "tracestate", "baggage", "request_id",
+                                      "deadline", "task_id",     "attempt",    "task",    "correlation_id"};
+    if (!islower((unsigned char)text[0]) || !made_of(text, LOWER DIGITS "_.-", 64))
+        return "must be the name of a variable: a lower-case letter, then up to 63 of a-z 0-9 _ . -";
+    for (size_t i = 0; i < sizeof own / sizeof own[0]; i++)
+        if (strcmp(text, own[i]) == 0)
+            return "is one of Satchel's own variables; choose another name";
+    return NULL;
+}
+
+const char *check_task_name(const char *text)
+{
+    if (!made_of(text, ALNUM "._-", 64))
+        return "must be the name of a task: 1 to 64 of A-Z a-z 0-9 . _ -";
+    return strncmp(text, "satchel.", 8) == 0 ? "is reserved: names that start with satchel. are built in" : NULL;
+}
+
+const char *check_log_level(const char *text)
+{
+    enum log_level level;
+    return log_level_parse(text, &level) ? NULL : "must be error, warning, notice, info or debug";
+}
+
+const char *check_store(const char *text)
+{
+    if (strncmp(text, "postgresql:", 11) == 0 || strncmp(text, "postgres:", 9) == 0)
+        return "names PostgreSQL, which this version cannot use; write sqlite:PATH";
+    if (strncmp(text, "sqlite:", 7) == 0 && text[7] != '\0')
+        return NULL;
+    return "must be sqlite:PATH";
+}
+
+const char *check_absolute_path(const char *text)
+{
+    return text[0] == '/' ? NULL : "must be an absolute path";
+}
+
+const char *check_template(const char *text)
+{
+    const char *at = text;
+    while ((at = strstr(at, "{{"))) {
+        const char *end = strstr(at, "}}");
+        if (!end)
+            return "has a {{ without its }}";
+        at += 2;
+        while (*at == ' ')
+            at++;
+        if (strncmp(at, "args", 4) != 0)
+            return "has a template that is not {{args.NAME}}";
+        for (at += 4; *at == '.';) {
+            size_t len = strspn(++at, ALNUM "_-");
+            if (len == 0 || len > 64)
+                return "has a template whose NAME in {{args.NAME}} is not made of A-Z a-z 0-9 _ -";
+            at += len;
+        }
+        while (*at == ' ')
+            at++;
+        if (at != end)
+            return "has a template that is not {{args.NAME}}";
+        at = end + 2;
+    }
+    return NULL;
+}
+
+const char *check_header_line(const char *text)
+{
+    const char *colon = strchr(text, ':');
+    char name[257];
+    if (!colon || colon == text || (size_t)(colon - text) >= sizeof name)
+        return "must be written \"Name: value\"";
+    memcpy(name, text, (size_t)(colon - text));
+    name[colon - text] = '\0';
+    if (check_field_name(name))
+        return "must be written \"Name: value\"";
+    for (const char *at = colon; *at; at++)
+        if (((unsigned char)*at < 0x20 && *at != '\t') || *at == 0x7f)
+            return "has a control character in its value";
+    return NULL;
+}
+
+const char *check_environment(const char *text)
+{
+    size_t len = strspn(text, ALNUM "_");
+    if (len == 0 || isdigit((unsigned char)text[0]) || (text[len] != '\0' && text[len] != '='))
+        return "must be written \"NAME\" or \"NAME=value\"";
+    return NULL;
+}
+
+const char *check_url(const char *text)
+{
+    const char *problem = check_template(text);
+    if (problem)
+        return problem;
+    for (const char *at = text; *at; at++)
+        if ((unsigned char)*at <= 0x20 || *at == 0x7f)
+            return "has a space or a control character";
+    if (strncmp(text, "{{", 2) == 0)
+        return NULL;
+    const char *host = strncasecmp(text, "http://", 7) == 0    ? text + 7
+                       : strncasecmp(text, "https://", 8) == 0 ? text + 8
+                                                               : NULL;
+    if (!host || strcspn(host, "/?#") == 0)
+        return "must be an http:// or https:// URL";
+    if (memchr(host, '@', strcspn(host, "/?#")))
+        return "must not hold a user name or a password";
+    return NULL;
+}
+
+const char *check_allow(const char *text)
+{
+    unsigned char bytes[16];
+    char host[256];
+    const char *slash = strchr(text, '/');
+    size_t len = slash ? (size_t)(slash - text) : strlen(text);
+    int64_t bits;
+    static const char wrong[] = "must be an address, a network such as 10.0.0.0/8, a host name, or *.example.com";
+    if (len == 0 || len >= sizeof host)
+        return wrong;
+    memcpy(host, text, len);
+    host[len] = '\0';
+    bool four = inet_pton(AF_INET, host, bytes) == 1, six = inet_pton(AF_INET6, host, bytes) == 1;
+    if (slash)
+        return (four || six) && number_parse(slash + 1, &bits) && bits <= (four ? 32 : 128) ? NULL : wrong;
+    const char *name = strncmp(host, "*.", 2) == 0 ? host + 2 : host;
+    return four || six || (name[0] != '.' && made_of(name, ALNUM ".-", 253)) ? NULL : wrong;
+}
+
+bool grammar_is_own_header(const char *name)
+{
+    static const char *const own[] = {"host",
+                                      "content-length",
+                                      "content-type",
+                                      "transfer-encoding",
+                                      "connection",
+                                      "keep-alive",
+                                      "expect",
+                                      "te",
+                                      "trailer",
+                                      "upgrade",
+                                      "prefer",
+                                      "idempotency-key",
+                                      "x-request-id",
+                                      "x-tenant-id",
+                                      "x-scope-orgid",
+                                      "x-satchel-deadline",
+                                      "traceparent",
+                                      "tracestate",
+                                      "baggage",
+                                      "x-correlation-id",
+                                      "proxy-connection",
+                                      "authorization"};
+    for (size_t i = 0; i < sizeof own / sizeof own[0]; i++)
+        if (strcasecmp(name, own[i]) == 0)
+            return true;
+    return false;
+}
+
+bool number_parse(const char *text, int64_t *ret)
+{
+    int64_t value = 0;
+    if (!*text)
+        return false;
+    for (; *text; text++) {
+        if (*text < '0' || *text > '9' || __builtin_mul_overflow(value, 10, &value) ||
+            __builtin_add_overflow(value, *text - '0', &value))
+            return false;
+    }
+    *ret = value;
+    return true;
+}
+
+static const struct {
+    const char *name;
+    int64_t bytes;
+} sizes[] = {
+    {"TiB", INT64_C(1) << 40},
+    {"GiB", INT64_C(1) << 30},
+    {"MiB", INT64_C(1) << 20},
+    {"KiB", INT64_C(1) << 10},
+    {"T", INT64_C(1) << 40},
+    {"G", INT64_C(1) << 30},
+    {"M", INT64_C(1) << 20},
+    {"K", INT64_C(1) << 10},
+    {"TB", 1000000000000},
+    {"GB", 1000000000},
+    {"MB", 1000000},
+    {"KB", 1000},
+    {"B", 1},
+    {"", 1},
+};
+#define N_SIZES (sizeof sizes / sizeof sizes[0])
+
+bool size_parse(const char *text, int64_t *ret)
+{
+    char digits[24];
+    int64_t value;
+    size_t len = strspn(text, DIGITS);
+    if (len == 0 || len >= sizeof digits)
+        return false;
+    memcpy(digits, text, len);
+    digits[len] = '\0';
+    text += len + (text[len] == ' ');
+    if (!number_parse(digits, &value))
+        return false;
+    for (size_t i = 0; i < N_SIZES; i++)
+        if (strcasecmp(sizes[i].name, text) == 0)
+            return !__builtin_mul_overflow(value, sizes[i].bytes, ret);
+    return false;
+}
+
+void size_format(int64_t bytes, char out[SIZE_TEXT_SIZE])
+{
+    size_t i = 0;
+    while (i < 4 && (bytes == 0 || bytes % sizes[i].bytes != 0))
+        i++;
+    (void)snprintf(out, SIZE_TEXT_SIZE, "%" PRId64 "%s", i < 4 ? bytes / sizes[i].bytes : bytes,
+                   i < 4 ? sizes[i].name : "");
+}
+
+bool switch_parse(const char *text, bool *ret)
+{
+    static const char *const on[] = {"true", "yes", "on"}, *const off[] = {"false", "no", "off"};
+    for (size_t i = 0; i < 3; i++) {
+        if (strcasecmp(text, on[i]) == 0 || strcasecmp(text, off[i]) == 0) {
+            *ret = strcasecmp(text, on[i]) == 0;
+            return true;
+        }
+    }
+    return false;
+}

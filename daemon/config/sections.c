@@ -1,0 +1,365 @@
+/* What the sections mean.  A section with a fault is reported and left out; the load fails then anyway. */
+#include "config/sections.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "config/grammar.h"
+#include "config/options.h"
+#include "config/task_section.h"
+#include "proto/timetext.h"
+
+const struct source_shape header_shape[] = {{.name = "var"}, {.name = "secret"}, {.name = "max_len"}, {0}};
+const struct source_shape tenant_shape[] = {
+    {.name = "weight"}, {.name = "max_running"}, {.name = "max_queued"}, {.name = "rate"}, {0}};
+const struct source_shape plugin_shape[] = {{.name = "config"}, {0}};
+const struct source_shape auth_shape[] = {{.name = "token_file"}, {.name = "proxy_uids", .list = true}, {0}};
+
+#define HEADER_MAX_LEN 256
+#define RATE_MAX 1e9
+
+/* ---- values of a section ---- */
+
+void section_problem(struct section *s, const char *name, const char *wrong)
+{
+    struct config_where where;
+    const char *text = source_value(s->cfg, name, 0, &where);
+    problems_add(s->problems, where, "%s \"%s\": %s \"%s\" %s", s->kind, s->title, name, text, wrong);
+}
+
+void section_text(struct section *s, const char *name, const char *(*check)(const char *), char **field)
+{
+    struct config_where where;
+    if (!source_is_set(s->cfg, name))
+        return;
+    const char *text = source_value(s->cfg, name, 0, &where), *wrong = check ? check(text) : NULL;
+    if (wrong) {
+        section_problem(s, name, wrong);
+        return;
+    }
+    free(*field);
+    *field = strdup(text);
+    if (!*field)
+        problems_add(s->problems, where, "out of memory");
+}
+
+void section_list(struct section *s, const char *name, const char *(*check)(const char *), struct config_list *field)
+{
+    size_t n = source_count(s->cfg, name);
+    for (size_t i = 0; i < n; i++) {
+        struct config_where where;
+        const char *text = source_value(s->cfg, name, i, &where), *wrong = check ? check(text) : NULL;
+        if (wrong)
+            problems_add(s->problems, where, "%s \"%s\": %s: \"%s\" %s", s->kind, s->title, name, text, wrong);
+        else if (!config_list_add(field, text))
+            problems_add(s->problems, where, "out of memory");
+    }
+}
+
+void section_number(struct section *s, const char *name, int64_t min, int64_t max, int64_t *field)
+{
+    struct config_where where;
+    int64_t number;
+    char wrong[96];
+    if (!source_is_set(s->cfg, name))
+        return;
+    if (number_parse(source_value(s->cfg, name, 0, &where), &number) && number >= min && number <= max) {
+        *field = number;
+        return;
+    }
+    (void)snprintf(wrong, sizeof wrong, "must be a whole number from %lld to %lld", (long long)min, (long long)max);
+    section_problem(s, name, wrong);
+}
+
+void section_duration(struct section *s, const char *name, int64_t *field_us)
+{
+    struct config_where where;
+    if (!source_is_set(s->cfg, name))
+        return;
+    const char *text = source_value(s->cfg, name, 0, &where);
+    if (!duration_parse(text, strlen(text), field_us))
+        section_problem(s, name, "must be a duration such as 250ms, 30s, 5m, 2h or 1d");
+}
+
+void section_switch(struct section *s, const char *name, bool *field)
+{
+    struct config_where where;
+    if (source_is_set(s->cfg, name) && !switch_parse(source_value(s->cfg, name, 0, &where), field))
+        section_problem(s, name, "must be true or false");
+}
+
+static void section_real(struct section *s, const char *name, bool zero_too, double *field)
+{
+    struct config_where where;
+    char *end;
+    if (!source_is_set(s->cfg, name))
+        return;
+    const char *text = source_value(s->cfg, name, 0, &where);
+    double value = strtod(text, &end);
+    if (end == text || *end || !isfinite(value) || value < 0 || value > RATE_MAX || (value == 0 && !zero_too))
+        section_problem(s, name, zero_too ? "must be a number from 0 to 1e9" : "must be a number above 0, at most 1e9");
+    else
+        *field = value;
+}
+
+/* Opens the index-th section; true where its title follows its grammar. */
+static bool open_section(struct section *s, struct cfg_t *root, const char *kind, size_t index,
+                         const char *(*check)(const char *), struct problems *problems)
+{
+    *s = (struct section){.kind = kind, .cfg = source_section(root, kind, index), .problems = problems};
+    s->title = source_title(s->cfg, &s->where);
+    const char *wrong = check ? check(s->title) : NULL;
+    if (wrong)
+        problems_add(problems, s->where, "%s: \"%s\" %s", kind, s->title, wrong);
+    return !wrong;
+}
+
+/* Room for one more element; NULL (and a problem): no memory. */
+static void *grow(void **array, size_t n, size_t size, struct section *s)
+{
+    void *bigger = realloc(*array, (n + 1) * size);
+    if (!bigger) {
+        problems_add(s->problems, s->where, "out of memory");
+        return NULL;
+    }
+    *array = bigger;
+    void *element = (char *)bigger + n * size;
+    memset(element, 0, size);
+    return element;
+}
+
+/* ---- header ---- */
+
+static void header_release(struct config_header *header)
+{
+    free(header->header);
+    free(header->variable);
+}
+
+static const char *check_header(const char *text)
+{
+    const char *wrong = check_field_name(text);
+    return wrong ? wrong : grammar_is_own_header(text) ? "has a meaning of its own and cannot become a variable" : NULL;
+}
+
+static void read_header(struct config *config, struct section *s, bool title_ok)
+{
+    int64_t max_len = HEADER_MAX_LEN;
+    void *array = config->headers;
+    struct config_header *header = grow(&array, config->n_headers, sizeof *header, s);
+    if (!header)
+        return;
+    config->headers = array;
+    header->header = strdup(s->title);
+    section_text(s, "var", check_variable_name, &header->variable);
+    section_switch(s, "secret", &header->secret);
+    section_number(s, "max_len", 1, 65536, &max_len);
+    header->max_len = (size_t)max_len;
+    if (!source_is_set(s->cfg, "var"))
+        problems_add(s->problems, s->where, "header \"%s\": var is missing: which variable gets it?", s->title);
+    if (title_ok && strcasecmp(s->title, config->tenant_header) == 0)
+        problems_add(s->problems, s->where, "header \"%s\": is the tenant's header already", s->title);
+    for (size_t i = 0; i < config->n_headers; i++) {
+        const struct config_header *other = &config->headers[i];
+        if (strcasecmp(other->header, s->title) == 0)
+            problems_add(s->problems, s->where, "header \"%s\": is configured twice", s->title);
+        else if (header->variable && strcmp(other->variable, header->variable) == 0)
+            problems_add(s->problems, s->where, "header \"%s\": variable \"%s\" comes from header \"%s\" already",
+                         s->title, header->variable, other->header);
+    }
+    if (header->header && header->variable && title_ok)
+        config->n_headers++;
+    else
+        header_release(header);
+}
+
+/* ---- tenant ---- */
+
+static const char *check_tenant_title(const char *text)
+{
+    return strcmp(text, "*") == 0 ? NULL : check_tenant(text);
+}
+
+static void read_tenant(struct config *config, struct section *s, bool title_ok)
+{
+    void *array = config->tenants;
+    struct config_tenant *tenant = grow(&array, config->n_tenants, sizeof *tenant, s);
+    if (!tenant)
+        return;
+    config->tenants = array;
+    tenant->name = strdup(s->title);
+    tenant->weight = 1;
+    section_real(s, "weight", false, &tenant->weight);
+    section_real(s, "rate", true, &tenant->rate);
+    section_number(s, "max_running", 0, 1000000, &tenant->max_running);
+    section_number(s, "max_queued", 0, 1000000000, &tenant->max_queued);
+    bool twice = config_tenant(config, s->title) && strcmp(config_tenant(config, s->title)->name, s->title) == 0;
+    if (twice)
+        problems_add(s->problems, s->where, "tenant \"%s\": is configured twice", s->title);
+    if (tenant->name && title_ok && !twice)
+        config->n_tenants++;
+    else
+        free(tenant->name);
+}
+
+const struct config_tenant *config_tenant(const struct config *config, const char *name)
+{
+    const struct config_tenant *others = NULL;
+    for (size_t i = 0; i < config->n_tenants; i++) {
+        if (strcmp(config->tenants[i].name, name) == 0)
+            return &config->tenants[i];
+        if (strcmp(config->tenants[i].name, "*") == 0)
+            others = &config->tenants[i];
+    }
+    return others;
+}
+
+/* ---- task ---- */
+
+static void read_task(struct config *config, struct section *s, bool title_ok)
+{
+    void *array = config->tasks;
+    struct config_task *task = grow(&array, config->n_tasks, sizeof *task, s);
+    if (!task)
+        return;
+    config->tasks = array;
+    task_section_read(task, s);
+    for (size_t i = 0; i < config->n_tasks; i++) {
+        if (strcmp(config->tasks[i].name, s->title) == 0) {
+            problems_add(s->problems, s->where, "task \"%s\": is configured twice, first at %s", s->title,
+                         config->tasks[i].where);
+            title_ok = false;
+        }
+    }
+    if (title_ok && task->name && task->where)
+        config->n_tasks++;
+    else
+        task_section_release(task);
+}
+
+/* ---- plugin ---- */
+
+static void plugin_release(struct config_plugin *plugin)
+{
+    free(plugin->path);
+    free(plugin->argument);
+    free(plugin->where);
+}
+
+static void read_plugin(struct config *config, struct section *s, bool title_ok)
+{
+    void *array = config->plugins;
+    struct config_plugin *plugin = grow(&array, config->n_plugins, sizeof *plugin, s);
+    if (!plugin)
+        return;
+    config->plugins = array;
+    plugin->path = strdup(s->title);
+    section_text(s, "config", NULL, &plugin->argument);
+    plugin->where = section_where(s);
+    for (size_t i = 0; i < config->n_plugins; i++) {
+        if (strcmp(config->plugins[i].path, s->title) == 0) {
+            problems_add(s->problems, s->where, "plugin \"%s\": is configured twice", s->title);
+            title_ok = false;
+        }
+    }
+    if (title_ok && plugin->path && plugin->where)
+        config->n_plugins++;
+    else
+        plugin_release(plugin);
+}
+
+char *section_where(const struct section *s)
+{
+    char *text;
+    return asprintf(&text, "%s:%u", s->where.file, s->where.line) < 0 ? NULL : text;
+}
+
+/* ---- all ---- */
+
+void sections_read(struct config *config, struct cfg_t *root, struct problems *problems)
+{
+    static const struct {
+        const char *kind;
+        const char *(*check)(const char *);
+        void (*read)(struct config *config, struct section *s, bool title_ok);
+    } kinds[] = {{"header", check_header, read_header},
+                 {"tenant", check_tenant_title, read_tenant},
+                 {"task", check_task_name, read_task},
+                 {"plugin", check_absolute_path, read_plugin}};
+    struct section s;
+    for (size_t k = 0; k < sizeof kinds / sizeof kinds[0]; k++) {
+        size_t n = source_count(root, kinds[k].kind);
+        for (size_t i = 0; i < n; i++) {
+            bool title_ok = open_section(&s, root, kinds[k].kind, i, kinds[k].check, problems);
+            kinds[k].read(config, &s, title_ok);
+        }
+    }
+    for (size_t i = 0; i < source_count(root, "auth"); i++) {
+        (void)open_section(&s, root, "auth", i, NULL, problems);
+        problems_add(problems, s.where,
+                     "auth: this version has no authentication yet; remove the section, listen on loopback or a unix "
+                     "socket, and put an authenticating proxy in front");
+    }
+}
+
+static void print_line(void (*put)(void *arg, const char *line), void *arg, struct buf *line)
+{
+    put(arg, buf_ok(line) && line->data ? line->data : "");
+    buf_release(line);
+}
+
+void sections_print(const struct config *config, void (*put)(void *arg, const char *line), void *arg)
+{
+    struct buf line = BUF_INIT;
+    for (size_t i = 0; i < config->n_headers; i++) {
+        const struct config_header *header = &config->headers[i];
+        buf_append_str(&line, "header ");
+        config_quote(&line, header->header);
+        buf_append_str(&line, " { var = ");
+        config_quote(&line, header->variable);
+        buf_printf(&line, " secret = %s max_len = %zu }", header->secret ? "true" : "false", header->max_len);
+        print_line(put, arg, &line);
+    }
+    for (size_t i = 0; i < config->n_tenants; i++) {
+        const struct config_tenant *tenant = &config->tenants[i];
+        buf_append_str(&line, "tenant ");
+        config_quote(&line, tenant->name);
+        buf_printf(&line, " { weight = %g max_running = %lld max_queued = %lld rate = %g }", tenant->weight,
+                   (long long)tenant->max_running, (long long)tenant->max_queued, tenant->rate);
+        print_line(put, arg, &line);
+    }
+    for (size_t i = 0; i < config->n_tasks; i++) {
+        task_section_print(&config->tasks[i], &line);
+        print_line(put, arg, &line);
+    }
+    for (size_t i = 0; i < config->n_plugins; i++) {
+        buf_append_str(&line, "plugin ");
+        config_quote(&line, config->plugins[i].path);
+        buf_append_str(&line, " {");
+        if (config->plugins[i].argument) {
+            buf_append_str(&line, " config = ");
+            config_quote(&line, config->plugins[i].argument);
+        }
+        buf_append_str(&line, " }");
+        print_line(put, arg, &line);
+    }
+}
+
+void sections_release(struct config *config)
+{
+    for (size_t i = 0; i < config->n_headers; i++)
+        header_release(&config->headers[i]);
+    for (size_t i = 0; i < config->n_tenants; i++)
+        free(config->tenants[i].name);
+    for (size_t i = 0; i < config->n_tasks; i++)
+        task_section_release(&config->tasks[i]);
+    for (size_t i = 0; i < config->n_plugins; i++)
+        plugin_release(&config->plugins[i]);
+    free(config->headers);
+    free(config->tenants);
+    free(config->tasks);
+    free(config->plugins);
+}

@@ -1,0 +1,536 @@
+/* The configuration: what is taken, what is refused and where, and what comes out again. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "config/config.h"
+#include "config/options.h"
+#include "proto/buf.h"
+
+static char directory[] = "/tmp/satchel-config-XXXXXX";
+
+struct lines {
+    struct buf text;
+    unsigned n;
+};
+
+static void collect(void *arg, const char *line)
+{
+    struct lines *lines = arg;
+    buf_printf(&lines->text, "%s\n", line);
+    lines->n++;
+}
+
+static char *path_of(const char *name)
+{
+    char *path;
+    assert_true(asprintf(&path, "%s/%s", directory, name) > 0);
+    return path;
+}
+
+static void put_file(const char *name, const char *text)
+{
+    char *path = path_of(name);
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    assert_true(fputs(text, file) >= 0);
+    assert_int_equal(fclose(file), 0);
+    free(path);
+}
+
+static int load_file(const char *name, struct lines *lines, struct config **ret)
+{
+    char *path = path_of(name);
+    struct config_overrides overrides = {.file = path};
+    int result = config_load(&overrides, collect, lines, ret);
+    free(path);
+    return result;
+}
+
+static struct config *load_text(const char *text)
+{
+    struct lines lines = {0};
+    struct config *config = NULL;
+    put_file("good.conf", text);
+    int result = load_file("good.conf", &lines, &config);
+    if (result != 0)
+        fail_msg("refused: %s", lines.text.data);
+    buf_release(&lines.text);
+    return config;
+}
+
+/* Refused with exactly `n` problems, among them each of `wanted` (NULL ends). */
+static void refuse(const char *text, unsigned n, const char *const *wanted)
+{
+    struct lines lines = {0};
+    struct config *config = NULL;
+    put_file("bad.conf", text);
+    assert_int_equal(load_file("bad.conf", &lines, &config), -1);
+    assert_null(config);
+    for (; *wanted; wanted++)
+        if (!strstr(lines.text.data, *wanted))
+            fail_msg("no \"%s\" in:\n%s", *wanted, lines.text.data);
+    if (lines.n != n)
+        fail_msg("%u problems, not %u:\n%s", lines.n, n, lines.text.data);
+    buf_release(&lines.text);
+}
+#define REFUSE(text, n, ...) refuse((text), (n), (const char *const[]){__VA_ARGS__, NULL})
+
+static void test_defaults(void **state)
+{
+    (void)state;
+    struct config *config = load_text("");
+    assert_int_equal(config->listen.n, 1);
+    assert_string_equal(config->listen.items[0], "127.0.0.1:8640");
+    assert_null(config->listen.items[1]);
+    assert_int_equal(config->max_body, 1048576);
+    assert_int_equal(config->max_header_bytes, 65536);
+    assert_int_equal(config->max_header_line, 16384);
+    assert_int_equal(config->max_headers, 128);
+    assert_int_equal(config->max_target, 8192);
+    assert_int_equal(config->max_json_depth, 32);
+    assert_int_equal(config->max_result, 8388608);
+    assert_int_equal(config->max_log, 8388608);
+    assert_int_equal(config->header_timeout_us, 10000000);
+    assert_int_equal(config->body_rate, 1024);
+    assert_int_equal(config->idle_timeout_us, 75000000);
+    assert_int_equal(config->max_connections, 10000);
+    assert_int_equal(config->max_connections_per_source, 1000);
+    assert_int_equal(config->max_wait_us, 300000000);
+    assert_int_equal(config->max_waiting, 10000000);
+    assert_int_equal(config->max_waiting_per_tenant, 1000000);
+    assert_int_equal(config->retain_us, INT64_C(7) * 86400 * 1000000);
+    assert_string_equal(config->tenant_header, "X-Tenant-ID");
+    assert_string_equal(config->default_tenant, "default");
+    assert_false(config->require_tenant);
+    assert_true(config->workers >= 4);
+    assert_in_range(config->loops, 1, 4);
+    assert_true(strncmp(config->store, "sqlite:/", 8) == 0);
+    config_unref(config);
+}
+
+static void test_settings(void **state)
+{
+    (void)state;
+    struct config *config = load_text("listen = {\"127.0.0.1:0\", '[::1]:9', \"unix:/run/s.sock\"}\n"
+                                      "workers = 7 require_tenant = yes\n"
+                                      "max_body = 64k\nmax_log = \"2 MB\"\nretain = 1d  # a day\n"
+                                      "/* store\n in memory */ store = \"sqlite:/x/y.db\"\n"
+                                      "data_dir = /srv/satchel\nheader_timeout = \"1.5s\"\n");
+    assert_int_equal(config->listen.n, 3);
+    assert_string_equal(config->listen.items[2], "unix:/run/s.sock");
+    assert_int_equal(config->workers, 7);
+    assert_true(config->require_tenant);
+    assert_int_equal(config->max_body, 65536);
+    assert_int_equal(config->max_log, 2000000);
+    assert_int_equal(config->retain_us, INT64_C(86400000000));
+    assert_int_equal(config->header_timeout_us, 1500000);
+    assert_string_equal(config->store, "sqlite:/x/y.db");
+    assert_string_equal(config->data_dir, "/srv/satchel");
+    config_unref(config);
+}
+
+static void test_single_value_for_list_and_append(void **state)
+{
+    (void)state;
+    struct config *config = load_text("listen = \"127.0.0.1:1\"\nlisten += {\"127.0.0.1:2\"}\n");
+    assert_int_equal(config->listen.n, 2);
+    config_unref(config);
+}
+
+static void test_sections(void **state)
+{
+    (void)state;
+    struct config *config =
+        load_text("header \"X-Region\" { var = \"region\" }\n"
+                  "header \"X-Key\" { var = \"key\" secret = true max_len = 4096 }\n"
+                  "tenant \"acme\" { weight = 3 max_running = 20 max_queued = 100000 rate = 500.5 }\n"
+                  "tenant \"*\" { weight = 0.5 }\n"
+                  "task \"thumb\" {\n command = {\"/bin/convert\", \"-\", \"{{args.size}}x\"}\n timeout = 30s\n"
+                  " concurrency = 4 environment = {\"A=b\", \"C\"} workdir = /tmp final_exit = {3, 4}\n"
+                  " propagate = {trace, tenant} kill_grace = 2s allow_dash = true }\n"
+                  "task \"notify\" { url = \"https://h.example.com/x\" headers = {\"X-Source: satchel\"} }\n"
+                  "task \"call\" { url = \"{{args.url}}\" method = PUT body = \"{{args.body}}\"\n"
+                  "  allow = {\"127.0.0.0/8\", \"*.example.com\", \"::1\"} }\n"
+                  "plugin \"/usr/lib/p.so\" { config = \"a=b\" }\nplugin \"/usr/lib/q.so\" {}\n");
+    assert_int_equal(config->n_headers, 2);
+    assert_string_equal(config->headers[0].variable, "region");
+    assert_false(config->headers[0].secret);
+    assert_true(config->headers[1].secret);
+    assert_int_equal(config->headers[1].max_len, 4096);
+    assert_int_equal(config->n_tenants, 2);
+    assert_string_equal(config_tenant(config, "acme")->name, "acme");
+    assert_true(config_tenant(config, "acme")->rate > 500.4);
+    assert_string_equal(config_tenant(config, "other")->name, "*");
+    assert_int_equal(config->n_tasks, 3);
+    const struct config_task *thumb = &config->tasks[0], *notify = &config->tasks[1], *call = &config->tasks[2];
+    assert_int_equal(thumb->command.n, 3);
+    assert_string_equal(thumb->command.items[2], "{{args.size}}x");
+    assert_int_equal(thumb->timeout_us, 30000000);
+    assert_int_equal(thumb->kill_grace_us, 2000000);
+    assert_int_equal(thumb->concurrency, 4);
+    assert_int_equal(thumb->n_final_exit, 2);
+    assert_int_equal(thumb->final_exit[1], 4);
+    assert_int_equal(thumb->propagate, PROPAGATE_TRACE | PROPAGATE_TENANT);
+    assert_true(thumb->allow_dash);
+    assert_non_null(strstr(thumb->where, "good.conf:5"));
+    assert_string_equal(notify->method, "POST");
+    assert_int_equal(notify->propagate, PROPAGATE_ALL);
+    assert_int_equal(notify->n_final_exit, 4);
+    assert_int_equal(call->propagate, PROPAGATE_TRACE);
+    assert_int_equal(call->allow.n, 3);
+    assert_int_equal(config->n_plugins, 2);
+    assert_string_equal(config->plugins[0].argument, "a=b");
+    assert_null(config->plugins[1].argument);
+    config_unref(config);
+}
+
+static void test_no_final_exit(void **state)
+{
+    (void)state;
+    struct config *config = load_text("task \"t\" { command = {\"/bin/true\"} final_exit = {} propagate = {} }\n");
+    assert_int_equal(config->tasks[0].n_final_exit, 0);
+    assert_int_equal(config->tasks[0].propagate, 0);
+    config_unref(config);
+}
+
+static void test_environment_is_expanded(void **state)
+{
+    (void)state;
+    assert_int_equal(setenv("SATCHEL_TEST_DIR", "/srv/x", 1), 0);
+    struct config *config = load_text("data_dir = \"${SATCHEL_TEST_DIR}/y\"\nstore = 'sqlite:/${SATCHEL_TEST_DIR}'");
+    assert_string_equal(config->data_dir, "/srv/x/y");
+    assert_string_equal(config->store, "sqlite:/${SATCHEL_TEST_DIR}");
+    config_unref(config);
+}
+
+static void test_every_problem_is_reported(void **state)
+{
+    (void)state;
+    REFUSE("workers = many\n"           /* 1 */
+           "nonsense = 3\n"             /* 2 */
+           "max_body = 12Q\n"           /* 3 */
+           "retain = soon\n"            /* 4 */
+           "require_tenant = perhaps\n" /* 5 */
+           "max_headers = 5000\n"       /* 6 */
+           "log_level = loud\n"         /* 7 */
+           "default_tenant = \"a/b\"\n" /* 8 */
+           "store = \"mysql:x\"\n"      /* 9 */
+           "data_dir = \"relative\"\n"  /* 10 */
+           "also_unknown = {1, 2}\n"    /* 11 */
+           "nonsense = 4\n",            /* 12 */
+           12, "bad.conf:1: workers: \"many\"", "bad.conf:2: unknown setting \"nonsense\"", "bad.conf:3: max_body",
+           "bad.conf:4: retain", "bad.conf:5: require_tenant", "bad.conf:6: max_headers: 5000 is out of range",
+           "bad.conf:7: log_level", "bad.conf:8: default_tenant", "bad.conf:9: store", "bad.conf:10: data_dir",
+           "bad.conf:11: unknown setting \"also_unknown\"", "bad.conf:12: unknown setting \"nonsense\"");
+}
+
+static void test_unknown_sections(void **state)
+{
+    (void)state;
+    REFUSE("tsk \"x\" {\n command = {\"/bin/true\"}\n strange = 1\n inner { a = 1 }\n}\n"
+           "what { x = 1 }\nworkers = -1\n",
+           3, "bad.conf:1: unknown section \"tsk\"", "bad.conf:6: unknown section \"what\"", "bad.conf:7: workers");
+    REFUSE("task \"x\" {\n command = {\"/bin/true\"}\n colour = red\n}\nempty = {}\n", 2,
+           "bad.conf:3: unknown setting \"colour\" in section \"task\"", "unknown setting \"empty\"");
+}
+
+static void test_syntax(void **state)
+{
+    (void)state;
+    REFUSE("workers = 4\nlog_level = \"info\n\n", 1, "bad.conf:2: string without its closing quote");
+    REFUSE("workers = 4\n\n/* open", 1, "bad.conf:3: comment without its end");
+    REFUSE("workers = 4\nloops 4\n", 1, "bad.conf:2: missing equal sign");
+    REFUSE("unknown = 1\nworkers = {4\n", 2, "bad.conf:1: unknown setting", "bad.conf:2: ");
+    REFUSE("task { command = {\"/bin/true\"} }\n", 1, "bad.conf:1: missing title");
+    REFUSE("task \"x\" { command = {\"/bin/true\"}\n", 1, "premature end of file");
+    REFUSE("}\n", 1, "bad.conf:1: unexpected closing brace");
+    REFUSE("workers = 4\x01\n", 1, "bad.conf:1: control character 0x01");
+    /* and the lexer is not confused by what came before */
+    struct config *config = load_text("workers = 5\n");
+    assert_int_equal(config->workers, 5);
+    config_unref(config);
+}
+
+static void test_bad_tasks(void **state)
+{
+    (void)state;
+    REFUSE(
+        "task \"satchel.mine\" { command = {\"/bin/true\"} }\n"                                               /* 1 */
+        "task \"both\" { command = {\"/bin/true\"} url = \"http://x/\" }\n"                                   /* 2 */
+        "task \"none\" { }\n"                                                                                 /* 3 */
+        "task \"twice\" { command = {\"/bin/true\"} }\n"                                                      /* 4 */
+        "task \"twice\" { command = {\"/bin/false\"} }\n"                                                     /* 5 */
+        "task \"a b\" { command = {\"/bin/true\"} }\n"                                                        /* 6 */
+        "task \"t1\" { command = {\"/bin/true\", \"{{args.x\"} }\n"                                           /* 7 */
+        "task \"t2\" { command = {\"/bin/true\", \"{{env.HOME}}\"} }\n"                                       /* 8 */
+        "task \"t3\" { command = {\"{{args.program}}\"} }\n"                                                  /* 9 */
+        "task \"t4\" { url = \"{{args.url}}\" }\n"                                                            /* 10 */
+        "task \"t5\" { url = \"ftp://x/\" }\n"                                                                /* 11 */
+        "task \"t6\" { url = \"http://x/\" headers = {\"nocolon\"} method = \"FETCH\" workdir = /tmp }\n"     /* 12 */
+        "task \"t7\" { command = {\"/bin/true\"} timeout = 3x final_exit = {0} propagate = {all} }\n"         /* 13 */
+        "task \"t8\" { command = {} }\n"                                                                      /* 14 */
+        "task \"t9\" { command = {\"/bin/true\"} environment = {\"1A=b\"} concurrency = -1 body = \"x\" }\n", /* 15 */
+        20, "bad.conf:1: task: \"satchel.mine\" is reserved", "bad.conf:2: task \"both\": has both",
+        "bad.conf:3: task \"none\": needs a command or a url", "bad.conf:5: task \"twice\": is configured twice",
+        "bad.conf:4", "bad.conf:6: task: \"a b\"", "bad.conf:7: task \"t1\": command: \"{{args.x\" has a {{",
+        "bad.conf:8: task \"t2\"", "bad.conf:9: task \"t3\"", "bad.conf:10: task \"t4\": url", "bad.conf:11",
+        "\"nocolon\"", "\"FETCH\"", "workdir belongs to tasks with a command", "timeout \"3x\"", "final_exit: \"0\"",
+        "propagate: \"all\"", "command is empty", "\"1A=b\"", "concurrency \"-1\"", "body belongs to tasks with a url");
+}
+
+static void test_bad_headers_tenants_plugins(void **state)
+{
+    (void)state;
+    REFUSE("header \"X-A\" { }\n"                                             /* 1 */
+           "header \"X-B\" { var = \"Upper\" }\n"                             /* 2 */
+           "header \"X-C\" { var = \"tenant\" }\n"                            /* 3 */
+           "header \"Content-Length\" { var = \"len\" }\n"                    /* 4 */
+           "header \"bad name\" { var = \"bn\" }\n"                           /* 5 */
+           "header \"X-D\" { var = \"d\" }\nheader \"x-d\" { var = \"e\" }\n" /* 7 */
+           "header \"X-E\" { var = \"d\" }\n"                                 /* 8 */
+           "header \"X-F\" { var = \"f\" max_len = 0 secret = maybe }\n"      /* 9: two */
+           "tenant \"a b\" { }\n"                                             /* 10 */
+           "tenant \"t\" { weight = 0 rate = -1 max_running = x }\n"          /* 11: three */
+           "tenant \"t\" { }\n"                                               /* 12 */
+           "plugin \"p.so\" {}\n",                                            /* 13 */
+           15, "bad.conf:1: header \"X-A\": var is missing", "bad.conf:2", "bad.conf:3", "bad.conf:4", "bad.conf:5",
+           "bad.conf:7: header \"x-d\": is configured twice", "bad.conf:8", "max_len \"0\"", "secret \"maybe\"",
+           "bad.conf:10: tenant: \"a b\"", "weight \"0\"", "rate \"-1\"", "max_running \"x\"",
+           "bad.conf:12: tenant \"t\": is configured twice", "bad.conf:13: plugin");
+}
+
+static void test_listen(void **state)
+{
+    (void)state;
+    REFUSE("listen = {\"0.0.0.0:8640\",\n \"[::]:1\",\n \"8640\",\n \"127.0.0.1:70000\",\n \"unix:rel\",\n \"[::1\"}\n",
+           4, "bad.conf:3: listen: \"8640\"", "bad.conf:4: listen", "bad.conf:5: listen", "bad.conf:6: listen");
+    REFUSE("listen = {\"0.0.0.0:8640\",\n \"[::]:1\", \"127.0.0.1:5\", \"127.0.0.1:5\"}\n", 3,
+           "bad.conf:1: listen: \"0.0.0.0:8640\" is reachable from other machines",
+           "bad.conf:2: listen: \"[::]:1\" is reachable", "is there twice");
+    REFUSE("listen = {}\n", 1, "listen takes 1 to 64 addresses");
+    struct config *config =
+        load_text("listen = {\"localhost:0\", \"127.3.2.1:0\", \"[::1]:0\", \"[::ffff:127.0.0.1]:0\"}");
+    config_unref(config);
+}
+
+static void test_auth_is_refused(void **state)
+{
+    (void)state;
+    REFUSE("\nauth { token_file = \"/etc/satchel/tokens\" proxy_uids = {\"www-data\"} }\n", 1,
+           "bad.conf:2: auth: this version has no authentication yet");
+}
+
+static void test_drop_ins(void **state)
+{
+    (void)state;
+    char *conf_d = path_of("conf.d");
+    struct config_overrides overrides = {.directory = directory, .workers = "9"};
+    struct lines lines = {0};
+    struct config *config = NULL;
+    assert_int_equal(mkdir(conf_d, 0700), 0);
+    put_file("satcheld.conf", "workers = 5\nmax_headers = 100\ntask \"a\" { command = {\"/bin/true\"} }\n");
+    put_file("conf.d/20-b.conf", "max_headers = 120\nmax_log = 2M\n");
+    put_file("conf.d/10-a.conf", "max_headers = 110\nlog_level = debug\n");
+    put_file("conf.d/ignored.txt", "nonsense = 1\n");
+    assert_int_equal(config_load(&overrides, collect, &lines, &config), 0);
+    assert_int_equal(config->max_headers, 120);
+    assert_int_equal(config->max_log, 2097152);
+    assert_string_equal(config->log_level, "debug");
+    assert_int_equal(config->workers, 9);
+    assert_int_equal(config->n_tasks, 1);
+    config_unref(config);
+    config = NULL;
+    put_file("conf.d/30-c.conf", "task \"a\" { command = {\"/bin/true\"} }\nunknown = 1\n");
+    put_file("conf.d/40-d.conf", "unknown = 1\nmax_headers = x\n");
+    assert_int_equal(config_load(&overrides, collect, &lines, &config), -1);
+    assert_int_equal(lines.n, 4);
+    assert_non_null(strstr(lines.text.data, "conf.d/30-c.conf:1: task \"a\": is configured twice"));
+    assert_non_null(strstr(lines.text.data, "conf.d/30-c.conf:2: unknown setting"));
+    assert_non_null(strstr(lines.text.data, "conf.d/40-d.conf:1: unknown setting"));
+    assert_non_null(strstr(lines.text.data, "conf.d/40-d.conf:2: max_headers"));
+    buf_release(&lines.text);
+    free(conf_d);
+}
+
+static void test_missing_and_unreadable_files(void **state)
+{
+    (void)state;
+    struct lines lines = {0};
+    struct config *config = NULL;
+    struct config_overrides nowhere = {.directory = "/nonexistent"}, is_directory = {.file = "/tmp"};
+    assert_int_equal(load_file("not-there.conf", &lines, &config), -1);
+    assert_int_equal(lines.n, 1);
+    assert_int_equal(config_load(&is_directory, collect, &lines, &config), -1);
+    assert_int_equal(lines.n, 2);
+    assert_int_equal(config_load(&nowhere, collect, &lines, &config), 0);
+    config_unref(config);
+    buf_release(&lines.text);
+}
+
+static void test_command_line(void **state)
+{
+    (void)state;
+    struct lines lines = {0};
+    struct config *config = NULL;
+    const char *listen[] = {"127.0.0.1:1", "unix:/x/y"};
+    struct config_overrides overrides = {
+        .directory = "/nonexistent", .listen = listen, .n_listen = 2, .data_dir = "/srv/d", .log_level = "error"};
+    assert_int_equal(config_load(&overrides, collect, &lines, &config), 0);
+    assert_int_equal(config->listen.n, 2);
+    assert_string_equal(config->store, "sqlite:/srv/d/satchel.db");
+    config_unref(config);
+    overrides.workers = "0x4";
+    overrides.store = "postgresql://db/x";
+    listen[0] = "192.0.2.1:80";
+    config = NULL;
+    assert_int_equal(config_load(&overrides, collect, &lines, &config), -1);
+    assert_int_equal(lines.n, 3);
+    assert_non_null(strstr(lines.text.data, "command line: workers"));
+    assert_non_null(strstr(lines.text.data, "command line: store"));
+    assert_non_null(strstr(lines.text.data, "command line: listen: \"192.0.2.1:80\" is reachable"));
+    buf_release(&lines.text);
+}
+
+static void test_state_directory(void **state)
+{
+    (void)state;
+    assert_int_equal(setenv("STATE_DIRECTORY", "/var/lib/one:/var/lib/two", 1), 0);
+    struct config *config = load_text("");
+    assert_int_equal(unsetenv("STATE_DIRECTORY"), 0);
+    assert_string_equal(config->data_dir, "/var/lib/one");
+    config_unref(config);
+}
+
+/* What --print-config says is a configuration that means the same. */
+static void test_print_round_trip(void **state)
+{
+    (void)state;
+    struct lines first = {0}, second = {0};
+    struct config *config = load_text(
+        "workers = 3\ndata_dir = \"/a b/\\\"c\\\\\\${X}\"\nheader \"X-R\" { var = r secret = true }\n"
+        "tenant \"*\" { weight = 2.5 rate = 7 }\n"
+        "task \"t\" { command = {\"/bin/echo\", \"$HOME\\n\", \"{{args.x}}\"} timeout = 90s final_exit = {} }\n"
+        "task \"u\" { url = \"http://x/\" propagate = {} }\nplugin \"/p.so\" { config = \"x y\" }\n");
+    config_print(config, collect, &first);
+    config_unref(config);
+    config = load_text(first.text.data);
+    config_print(config, collect, &second);
+    assert_string_equal(first.text.data, second.text.data);
+    assert_string_equal(config->data_dir, "/a b/\"c\\${X}");
+    assert_string_equal(config->tasks[0].command.items[1], "$HOME\n");
+    assert_int_equal(config->tasks[0].n_final_exit, 0);
+    assert_true(first.n >= N_OPTIONS + 5);
+    config_unref(config);
+    buf_release(&first.text);
+    buf_release(&second.text);
+}
+
+static void note(void *arg, const char *name)
+{
+    buf_printf(arg, "%s ", name);
+}
+
+static void test_needs_restart(void **state)
+{
+    (void)state;
+    struct buf names = BUF_INIT;
+    struct config *before = load_text("workers = 4 log_level = info listen = \"127.0.0.1:0\"\n");
+    struct config *after = load_text("workers = 5 log_level = debug listen = \"127.0.0.1:1\"\n");
+    config_needs_restart(before, after, note, &names);
+    assert_string_equal(names.data, "listen workers ");
+    buf_reset(&names);
+    config_needs_restart(before, before, note, &names);
+    assert_int_equal(names.len, 0);
+    config_unref(before);
+    config_unref(after);
+    buf_release(&names);
+}
+
+/* Every default passes its own checks and lies within its own limits, and every setting is described. */
+static void test_table_is_sound(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < N_OPTIONS; i++) {
+        assert_true(options[i].min <= options[i].max);
+        assert_true(strlen(options[i].text) > 20);
+        assert_ptr_equal(option_find(options[i].name), &options[i]);
+    }
+    assert_null(option_find("nothing"));
+}
+
+/* Whatever bytes a file holds: a configuration or problems, never a crash. */
+static void test_noise(void **state)
+{
+    (void)state;
+    static const char alphabet[] = "\"'{}=+,#/\\*\n \t$(|)ab task listen{ {{ workers \"x\" = { } ";
+    unsigned seed = 20240601;
+    for (int round = 0; round < 3000; round++) {
+        char text[96];
+        size_t len = (size_t)(round % 90);
+        for (size_t i = 0; i < len; i++) {
+            seed = seed * 1103515245u + 12345u;
+            text[i] = alphabet[(seed >> 16) % (sizeof alphabet - 1)];
+        }
+        text[len] = '\0';
+        struct lines lines = {0};
+        struct config *config = NULL;
+        put_file("noise.conf", text);
+        int result = load_file("noise.conf", &lines, &config);
+        assert_true((result == 0) == (lines.n == 0));
+        assert_true((result == 0) == (config != NULL));
+        config_unref(config);
+        buf_release(&lines.text);
+    }
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    return mkdtemp(directory) ? 0 : -1;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    char *command;
+    if (asprintf(&command, "rm -rf '%s'", directory) < 0)
+        return -1;
+    int result = system(command);
+    free(command);
+    return result;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_defaults),
+        cmocka_unit_test(test_settings),
+        cmocka_unit_test(test_single_value_for_list_and_append),
+        cmocka_unit_test(test_sections),
+        cmocka_unit_test(test_no_final_exit),
+        cmocka_unit_test(test_environment_is_expanded),
+        cmocka_unit_test(test_every_problem_is_reported),
+        cmocka_unit_test(test_unknown_sections),
+        cmocka_unit_test(test_syntax),
+        cmocka_unit_test(test_bad_tasks),
+        cmocka_unit_test(test_bad_headers_tenants_plugins),
+        cmocka_unit_test(test_listen),
+        cmocka_unit_test(test_auth_is_refused),
+        cmocka_unit_test(test_drop_ins),
+        cmocka_unit_test(test_missing_and_unreadable_files),
+        cmocka_unit_test(test_command_line),
+        cmocka_unit_test(test_state_directory),
+        cmocka_unit_test(test_print_round_trip),
+        cmocka_unit_test(test_needs_restart),
+        cmocka_unit_test(test_table_is_sound),
+        cmocka_unit_test(test_noise),
+    };
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}
