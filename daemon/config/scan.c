@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#define DEPTH_MAX 32
+
 struct scanner {
     const char *at, *end;
     unsigned line;
@@ -55,7 +57,7 @@ static void skip_word(struct scanner *s)
 bool scan_text(const char *text, size_t len, const char *path, struct problems *problems)
 {
     struct scanner s = {text, text + len, 1};
-    unsigned before = problems->count;
+    unsigned before = problems->count, opened[DEPTH_MAX] = {0}, depth = 0;
     while (s.at < s.end) {
         struct config_where where = {path, s.line};
         unsigned char c = (unsigned char)*s.at;
@@ -69,11 +71,18 @@ bool scan_text(const char *text, size_t len, const char *path, struct problems *
             if (!skip_string(&s, (char)c))
                 problems_add(problems, where, "string without its closing quote");
         } else if (strchr(" \t\r\n={}()+,*", (char)c) && c) {
+            if (c == '{' && depth++ < DEPTH_MAX)
+                opened[depth - 1] = s.line;
+            else if (c == '}' && depth > 0)
+                depth--;
             skip(&s, 1);
         } else {
             skip_word(&s);
         }
     }
+    if (depth > 0)
+        problems_add(problems, (struct config_where){path, depth <= DEPTH_MAX ? opened[depth - 1] : s.line},
+                     "{ without its closing }");
     s = (struct scanner){text, text + len, 1};
     for (; s.at < s.end; skip(&s, 1)) {
         unsigned char c = (unsigned char)*s.at;

@@ -7,8 +7,8 @@
 
 #include "config/problems.h"
 
-/* False, and a problem with the line where it began: an open string or comment (libConfuse takes the former silently
- * and stays confused afterwards), or control characters. */
+/* False, and a problem with the line where it began: an open string, comment or brace (libConfuse takes
+ * some of these silently, and stays confused after an open string), or control characters. */
 bool scan_text(const char *text, size_t len, const char *path, struct problems *problems);
 
 #endif

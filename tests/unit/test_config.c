@@ -247,9 +247,9 @@ static void test_syntax(void **state)
     REFUSE("workers = 4\nlog_level = \"info\n\n", 1, "bad.conf:2: string without its closing quote");
     REFUSE("workers = 4\n\n/* open", 1, "bad.conf:3: comment without its end");
     REFUSE("workers = 4\nloops 4\n", 1, "bad.conf:2: missing equal sign");
-    REFUSE("unknown = 1\nworkers = {4\n", 2, "bad.conf:1: unknown setting", "bad.conf:2: ");
+    REFUSE("unknown = 1\nworkers = {4}\n", 2, "bad.conf:1: unknown setting", "bad.conf:2: ");
     REFUSE("task { command = {\"/bin/true\"} }\n", 1, "bad.conf:1: missing title");
-    REFUSE("task \"x\" { command = {\"/bin/true\"}\n", 1, "premature end of file");
+    REFUSE("task \"x\" { command = {\"/bin/true\"}\n", 1, "bad.conf:1: { without its closing }");
     REFUSE("}\n", 1, "bad.conf:1: unexpected closing brace");
     REFUSE("workers = 4\x01\n", 1, "bad.conf:1: control character 0x01");
     /* and the lexer is not confused by what came before */
