@@ -26,20 +26,20 @@ struct http_field {
 };
 
 struct http_peer {
-    char text[64];      /* "127.0.0.1:53412", "unix" */
+    char text[64]; /* "127.0.0.1:53412", "unix" */
     bool is_unix;
-    uint32_t uid, gid;  /* unix: SO_PEERCRED */
+    uint32_t uid, gid; /* unix: SO_PEERCRED */
     int32_t pid;
 };
 
 struct http_request { /* valid until the exchange is replied to */
     enum http_method method;
     struct slice method_text;
-    struct slice path;   /* origin-form, still percent-encoded, without the query */
-    struct slice query;  /* without '?'; empty where there is none */
+    struct slice path;  /* origin-form, still percent-encoded, without the query */
+    struct slice query; /* without '?'; empty where there is none */
     const struct http_field *fields;
     size_t n_fields;
-    struct slice body;   /* complete; empty for a streamed one */
+    struct slice body; /* complete; empty for a streamed one */
     const struct http_peer *peer;
     int64_t received_ns; /* clock_mono_ns of the last byte of the head */
 };
@@ -74,7 +74,7 @@ struct http_app {
 
 const struct http_request *http_request(struct http_exchange *exchange);
 struct http_ref http_ref(struct http_exchange *exchange);
-struct http_exchange *http_find_exchange(struct http_ref ref); /* on ref.loop's thread; NULL: gone */
+struct http_exchange *http_find_exchange(struct http_ref ref);  /* on ref.loop's thread; NULL: gone */
 void http_set_data(struct http_exchange *exchange, void *data); /* the application's own */
 void *http_data(struct http_exchange *exchange);
 
@@ -83,8 +83,8 @@ struct http_reply {
     const char *content_type;        /* NULL: none */
     const struct http_field *fields; /* further header fields; values are checked: CR, LF, NUL are refused */
     size_t n_fields;
-    struct slice body;               /* copied */
-    bool close;                      /* close the connection afterwards */
+    struct slice body; /* copied */
+    bool close;        /* close the connection afterwards */
 };
 
 /* The whole reply; ends the exchange (do not touch it afterwards).  Adds Date, Content-Length, Connection. */
@@ -96,23 +96,25 @@ void http_reply_problem(struct http_exchange *exchange, const struct problem *pr
 /* A streamed reply (chunked; identity until close for HTTP/1.0).  http_stream_write returns the bytes that wait to
  * be sent: a writer that sees more than HTTP_STREAM_HIGH waits for `drained` (called once it fell below a quarter). */
 #define HTTP_STREAM_HIGH (256 * 1024)
-void http_stream_begin(struct http_exchange *exchange, const struct http_reply *reply); /* reply->body is the first piece */
+void http_stream_begin(struct http_exchange *exchange,
+                       const struct http_reply *reply); /* reply->body is the first piece */
 size_t http_stream_write(struct http_exchange *exchange, struct slice piece);
 void http_stream_on_drained(struct http_exchange *exchange, void (*drained)(void *arg, struct http_exchange *exchange));
 void http_stream_end(struct http_exchange *exchange); /* ends the exchange */
 void http_resume(struct http_exchange *exchange);     /* go on calling `body` */
 
 struct http_limits {
-    size_t header_bytes;          /* the whole header section: 431 beyond */
-    size_t header_line;           /* one field line: 431 */
-    size_t header_count;          /* 431 */
-    size_t target;                /* 414 */
-    int64_t header_us;            /* absolute time for a complete header section: 408 */
-    size_t body_rate;             /* bytes a second that a body must keep up, after a grace of 10 s: 408 */
-    int64_t idle_us;              /* keep-alive without a request: closed silently */
-    int64_t write_stall_us;       /* a reply that makes no progress for so long: closed */
-    size_t connections;           /* in all: 503 and closed beyond */
-    size_t connections_per_source;/* of one address (or one uid): 503 and closed */
+    size_t header_bytes;           /* the whole header section: 431 beyond */
+    size_t header_line;            /* one field line: 431 */
+    size_t header_count;           /* 431 */
+    size_t target;                 /* 414 */
+    int64_t header_us;             /* absolute time for a complete header section: 408 */
+    size_t body_rate;              /* bytes a second that a body must keep up, after the grace: 408 */
+    int64_t body_grace_us;         /* 0: 10 s */
+    int64_t idle_us;               /* keep-alive without a request: closed silently */
+    int64_t write_stall_us;        /* a reply that makes no progress for so long: closed */
+    size_t connections;            /* in all: 503 and closed beyond */
+    size_t connections_per_source; /* of one address (or one uid): 503 and closed */
 };
 
 struct http_server_options {
@@ -127,12 +129,13 @@ int http_server_new(const struct http_server_options *options, struct http_serve
  * -1 and the reason in `error`. */
 int http_server_listen(struct http_server *server, const char *address, char *error, size_t error_size);
 int http_server_adopt(struct http_server *server, int fd, char *error, size_t error_size); /* an inherited socket */
-int http_server_start(struct http_server *server); /* 0 or -errno */
+int http_server_start(struct http_server *server);                                         /* 0 or -errno */
 /* The bound addresses, "http://127.0.0.1:8640" or "unix:/path", by index; NULL: past the end. */
 const char *http_server_address(const struct http_server *server, size_t index);
-void http_server_quiesce(struct http_server *server); /* stop accepting; close idle connections; answer the rest, each with close */
-void http_server_stop(struct http_server *server);    /* closes everything, ends the loops */
-void http_server_free(struct http_server *server);    /* NULL is fine; removes unix socket files it made */
+void http_server_quiesce(
+    struct http_server *server); /* stop accepting; close idle connections; answer the rest, each with close */
+void http_server_stop(struct http_server *server); /* closes everything, ends the loops */
+void http_server_free(struct http_server *server); /* NULL is fine; removes unix socket files it made */
 
 struct http_stats {
     uint64_t connections, accepted, refused, requests, framing_errors, timeouts;

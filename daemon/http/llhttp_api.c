@@ -1,0 +1,3 @@
+/* Compiles llhttp's api.c from where the system keeps it (LLHTTP_SOURCE); built without our warnings, alone in
+ * libsatllhttp.  Called through daemon/http/parser.c. */
+#include <api.c>
