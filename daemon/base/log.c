@@ -1,5 +1,6 @@
 /* Writing the log.  A line is built in memory and leaves in one write(2) of at most LINE_MAX_BYTES, which pipes keep
  * whole; what would make it longer is left out and the line says so.  Escaping happens in json_out_string alone. */
+#define SD_JOURNAL_SUPPRESS_LOCATION /* of this file: of no use to anyone */
 #include <systemd/sd-journal.h>
 /* syslog.h, which comes with it, has names of ours as numbers. */
 #undef LOG_WARNING

@@ -1,0 +1,12 @@
+/* The process's own limits.  Thread: main, before any other thread is started. */
+#ifndef SATCHEL_SYS_LIMITS_H
+#define SATCHEL_SYS_LIMITS_H
+
+#include <stdint.h>
+
+/* Raises the number of open files to what the system allows and returns it; -errno where that failed. */
+int64_t limits_raise_files(void);
+/* No core dumps and no ptrace by others of the same user: submissions may hold secrets. */
+void limits_keep_memory_private(void);
+
+#endif

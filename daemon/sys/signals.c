@@ -1,0 +1,85 @@
+#include "sys/signals.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <satchel/context.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+
+static bool stop_seen; /* main's */
+
+static void make_set(sigset_t *set)
+{
+    (void)sigemptyset(set);
+    (void)sigaddset(set, SIGTERM);
+    (void)sigaddset(set, SIGINT);
+    (void)sigaddset(set, SIGHUP);
+}
+
+int signals_block(void)
+{
+    sigset_t set;
+    make_set(&set);
+    if (signal(SIGPIPE, SIG_IGN) == SIG_ERR)
+        return -errno;
+    /* A shell starts background jobs with SIGINT ignored, and then it would never arrive. */
+    const int ours[] = {SIGTERM, SIGINT, SIGHUP};
+    for (unsigned i = 0; i < sizeof ours / sizeof ours[0]; i++)
+        if (signal(ours[i], SIG_DFL) == SIG_ERR)
+            return -errno;
+    stop_seen = false;
+    return -pthread_sigmask(SIG_BLOCK, &set, NULL);
+}
+
+static enum signals_event event_of(int number)
+{
+    if (number == SIGHUP)
+        return SIGNALS_RELOAD;
+    bool again = stop_seen;
+    stop_seen = true;
+    return again ? SIGNALS_STOP_NOW : SIGNALS_STOP;
+}
+
+enum signals_event signals_wait(int64_t timeout_ns)
+{
+    sigset_t set;
+    make_set(&set);
+    int64_t end = clock_mono_ns() + timeout_ns;
+    for (;;) {
+        int64_t left = timeout_ns < 0 ? 0 : end - clock_mono_ns();
+        if (left < 0)
+            left = 0;
+        struct timespec wait = {.tv_sec = left / 1000000000, .tv_nsec = left % 1000000000};
+        int number = timeout_ns < 0 ? sigwaitinfo(&set, NULL) : sigtimedwait(&set, NULL, &wait);
+        if (number > 0)
+            return event_of(number);
+        if (errno != EINTR)
+            return SIGNALS_NOTHING;
+    }
+}
+
+static void *guard(void *arg)
+{
+    (void)arg;
+    sigset_t set;
+    int number = 0;
+    (void)sigemptyset(&set);
+    (void)sigaddset(&set, SIGTERM);
+    (void)sigaddset(&set, SIGINT);
+    while (sigwait(&set, &number) != 0)
+        ;
+    _exit(128 + number);
+}
+
+int signals_guard_stop(void)
+{
+    pthread_t thread;
+    int err = satchel_thread_create(&thread, NULL, guard, NULL);
+    if (err)
+        return err < 0 ? -EAGAIN : -err;
+    return -pthread_detach(thread);
+}
