@@ -1,0 +1,114 @@
+/* A task as a row: what lies in which column, packed and unpacked.  The writer binds with it, writer and reader
+ * decode with it.
+ * Thread: the connection's. */
+#ifndef SATCHEL_STORE_SQLITE_ROW_H
+#define SATCHEL_STORE_SQLITE_ROW_H
+
+#include "store/sqlite_db.h"
+
+/* Bodies: whatever is larger than SQLITE_INLINE_MAX lies in `payload`, so that a change of the status does not
+ * rewrite it.  Bit 1 << kind of task.aside says so. */
+enum sqlite_body {
+    SQLITE_BODY_ARGS,
+    SQLITE_BODY_CONTEXT,
+    SQLITE_BODY_LABELS,
+    SQLITE_BODY_ORIGINS,
+    SQLITE_BODY_RESULT,
+    SQLITE_BODY_MESSAGE,
+    SQLITE_BODY_COUNT
+};
+#define SQLITE_INLINE_MAX 2048
+#define SQLITE_BODY_ENDING (1u << SQLITE_BODY_RESULT | 1u << SQLITE_BODY_MESSAGE) /* what an outcome brings */
+
+static inline int64_t sqlite_payload_key(int64_t seq, enum sqlite_body kind)
+{
+    return (int64_t)((uint64_t)seq << 3 | kind);
+}
+
+/* The order of SQLITE_TASK_COLUMNS, of the INSERT's parameters and of every whole SELECT. */
+enum sqlite_column {
+    COLUMN_SEQ,
+    COLUMN_LO,
+    COLUMN_TENANT,
+    COLUMN_NAME,
+    COLUMN_STATE,
+    COLUMN_TRIES,
+    COLUMN_CANCEL,
+    COLUMN_LIMITS,
+    COLUMN_CREATED,
+    COLUMN_RUN_AT,
+    COLUMN_STARTED,
+    COLUMN_FINISHED,
+    COLUMN_PROGRESS,
+    COLUMN_DEADLINE,
+    COLUMN_EXPIRES,
+    COLUMN_RETAIN,
+    COLUMN_PARENT,
+    COLUMN_ROOT,
+    COLUMN_PARENT_SPAN,
+    COLUMN_OPTIONS,
+    COLUMN_OUTCOME,
+    COLUMN_ASIDE,
+    COLUMN_MESSAGE,
+    COLUMN_RESULT,
+    COLUMN_LABELS,
+    COLUMN_ORIGINS,
+    COLUMN_CONTEXT,
+    COLUMN_ARGS,
+    COLUMN_ROOM,                     /* INSERT alone */
+    COLUMN_TENANT_TEXT = COLUMN_ROOM, /* SELECT alone, as the next */
+    COLUMN_NAME_TEXT
+};
+#define SQLITE_TASK_COLUMNS                                                                                            \
+    "seq, lo, tenant, name, state, tries, cancel, limits, created, run_at, started, finished, progress, deadline, "    \
+    "expires, retain, parent, root, parent_span, options, outcome, aside, message, result, labels, origins, context, " \
+    "args"
+#define SQLITE_TASK_SELECT                                                                                             \
+    "SELECT " SQLITE_TASK_COLUMNS ", (SELECT text FROM tenant WHERE no = task.tenant),"                                \
+    " (SELECT text FROM name WHERE no = task.name) FROM task "
+#define SQLITE_ROOM 48 /* bytes kept free in the row of an unfinished task */
+
+static inline int64_t sqlite_tries_pack(const struct task_status *status)
+{
+    return (int64_t)(status->attempt | (uint64_t)status->lost << 32 | (uint64_t)status->failures << 48);
+}
+
+static inline void sqlite_tries_unpack(int64_t packed, struct task_status *ret)
+{
+    ret->attempt = (uint32_t)packed;
+    ret->lost = (uint16_t)((uint64_t)packed >> 32);
+    ret->failures = (uint16_t)((uint64_t)packed >> 48);
+}
+
+struct sqlite_limits {
+    uint16_t max_attempts, max_lost;
+    uint8_t priority;
+};
+
+static inline struct sqlite_limits sqlite_limits_unpack(int64_t packed)
+{
+    return (struct sqlite_limits){(uint16_t)packed, (uint16_t)((uint64_t)packed >> 16),
+                                  (uint8_t)((uint64_t)packed >> 32)};
+}
+
+/* What is bound must stay good until the statement is reset: the bytes of the options lie with the caller. */
+struct sqlite_row_scratch {
+    unsigned char options[128];
+};
+
+int64_t sqlite_outcome_pack(const struct task_outcome *outcome);
+/* The bodies that an outcome has; `ret_aside` gets the bits of those that do not fit the row. */
+struct slice sqlite_outcome_body(const struct task_outcome *outcome, enum sqlite_body kind);
+unsigned sqlite_outcome_aside(const struct task_outcome *outcome);
+struct slice sqlite_spec_body(const struct task_spec *spec, enum sqlite_body kind);
+
+/* Binds every column of an INSERT; returns the bits of the bodies that must go to `payload`. */
+unsigned sqlite_row_bind(sqlite3_stmt *insert, const struct store_change *change, int64_t tenant, int64_t name,
+                         struct sqlite_row_scratch *scratch);
+
+/* From the current row of a SQLITE_TASK_SELECT.  `payload` is "SELECT key & 7, bytes FROM payload WHERE key BETWEEN
+ * ?1 AND ?2", prepared.  SQLITE_OK, or SQLite's error and *ret is empty. */
+int sqlite_row_read(sqlite3_stmt *row, sqlite3_stmt *payload, struct task_record *ret);
+#define SQLITE_PAYLOAD_SELECT "SELECT key & 7, bytes FROM payload WHERE key BETWEEN ?1 AND ?2"
+
+#endif

@@ -1,0 +1,247 @@
+/* Writing: one transaction per batch, one INSERT or UPDATE per task.
+ *
+ * Flow: engine's batch -> sqlite_commit -> (durable) -> the engine lets the effects leave.
+ * 1. An update names the state and attempt that it expects.  Where the row has others, no row changes and the change
+ *    is fenced; the rest of the batch is committed all the same.
+ * 2. Any error of SQLite's rolls the whole batch back.  Full and busy may pass; everything else is fatal.
+ * 3. Nothing is allocated here per row: values are bound where they lie. */
+#include <string.h>
+
+#include "base/clock.h"
+#include "store/sqlite_store.h"
+
+int sqlite_begin(struct sqlite_store *store)
+{
+    return sqlite_db_run(store->statements[STATEMENT_BEGIN]);
+}
+
+enum store_result sqlite_end(struct sqlite_store *store, int rc)
+{
+    if (rc == SQLITE_OK || rc == SQLITE_DONE || rc == SQLITE_ROW)
+        rc = sqlite_db_run(store->statements[STATEMENT_COMMIT]);
+    if (rc == SQLITE_DONE) {
+        store->commits++;
+        store->full = false;
+        store->last_write_ns = clock_mono_ns();
+        return STORE_OK;
+    }
+    enum store_result result = sqlite_db_result(store->db, rc);
+    store->full = result == STORE_FULL;
+    if (!sqlite3_get_autocommit(store->db)) {
+        int undone = sqlite_db_run(store->statements[STATEMENT_ROLLBACK]);
+        if (undone != SQLITE_DONE && !sqlite3_get_autocommit(store->db))
+            result = STORE_FATAL;
+    }
+    sqlite_names_forget(&store->tenants);
+    sqlite_names_forget(&store->names);
+    return result == STORE_OK ? STORE_FATAL : result;
+}
+
+static int put_payload(struct sqlite_store *store, int64_t seq, enum sqlite_body kind, struct slice bytes)
+{
+    sqlite3_stmt *stmt = store->statements[STATEMENT_PAYLOAD_PUT];
+    (void)sqlite3_bind_int64(stmt, 1, sqlite_payload_key(seq, kind));
+    (void)sqlite3_bind_blob64(stmt, 2, bytes.data, bytes.len, SQLITE_STATIC);
+    return sqlite_db_run(stmt);
+}
+
+static int put_payloads(struct sqlite_store *store, const struct store_change *change, unsigned aside)
+{
+    int rc = SQLITE_DONE;
+    for (unsigned kind = 0; rc == SQLITE_DONE && kind < SQLITE_BODY_COUNT; kind++) {
+        if (!(aside & 1u << kind))
+            continue;
+        enum sqlite_body body = (enum sqlite_body)kind;
+        struct slice bytes = SQLITE_BODY_ENDING & 1u << kind ? sqlite_outcome_body(change->outcome, body)
+                                                             : sqlite_spec_body(change->spec, body);
+        rc = put_payload(store, sqlite_id_seq(change->id), body, bytes);
+    }
+    return rc;
+}
+
+static int drop_payloads(struct sqlite_store *store, int64_t seq, enum sqlite_body first, enum sqlite_body last)
+{
+    sqlite3_stmt *stmt = store->statements[STATEMENT_PAYLOAD_DROP];
+    (void)sqlite3_bind_int64(stmt, 1, sqlite_payload_key(seq, first));
+    (void)sqlite3_bind_int64(stmt, 2, sqlite_payload_key(seq, last));
+    return sqlite_db_run(stmt);
+}
+
+static int drop_row(struct sqlite_store *store, int64_t seq)
+{
+    sqlite3_stmt *stmt = store->statements[STATEMENT_TASK_DROP];
+    (void)sqlite3_bind_int64(stmt, 1, seq);
+    return sqlite_db_run(stmt);
+}
+
+/* The key's row.  *ret_taken: an unexpired one was there already, and it stays. */
+static int put_key(struct sqlite_store *store, const struct store_change *change, bool *ret_taken)
+{
+    sqlite3_stmt *stmt = store->statements[STATEMENT_KEY_PUT];
+    (void)sqlite3_bind_blob(stmt, 1, change->key, STORE_KEY_SIZE, SQLITE_STATIC);
+    (void)sqlite3_bind_int64(stmt, 2, sqlite_id_seq(change->id));
+    (void)sqlite3_bind_int64(stmt, 3, sqlite_id_lo(change->id));
+    (void)sqlite3_bind_blob(stmt, 4, change->fingerprint, STORE_KEY_SIZE, SQLITE_STATIC);
+    (void)sqlite3_bind_int64(stmt, 5, change->key_expires_us);
+    (void)sqlite3_bind_int64(stmt, 6, change->spec->created_us);
+    int rc = sqlite_db_run(stmt);
+    *ret_taken = rc == SQLITE_DONE && sqlite3_changes(store->db) == 0;
+    return rc;
+}
+
+static int apply_insert(struct sqlite_store *store, struct store_change *change)
+{
+    int64_t tenant, name;
+    int rc = sqlite_names_number(&store->tenants, change->spec->tenant, &tenant);
+    if (rc == SQLITE_OK)
+        rc = sqlite_names_number(&store->names, change->spec->name, &name);
+    if (rc != SQLITE_OK)
+        return rc;
+    struct sqlite_row_scratch scratch;
+    sqlite3_stmt *stmt = store->statements[STATEMENT_INSERT];
+    unsigned aside = sqlite_row_bind(stmt, change, tenant, name, &scratch);
+    rc = sqlite_db_run(stmt);
+    if (rc == SQLITE_CONSTRAINT_PRIMARYKEY || rc == SQLITE_CONSTRAINT_ROWID) {
+        change->result = STORE_FENCED; /* the id is taken: nothing of this change is written */
+        return SQLITE_DONE;
+    }
+    if (rc == SQLITE_DONE && change->key) {
+        bool taken;
+        rc = put_key(store, change, &taken);
+        if (rc == SQLITE_DONE && taken) {
+            change->result = STORE_FENCED;
+            return drop_row(store, sqlite_id_seq(change->id));
+        }
+    }
+    if (rc == SQLITE_DONE && aside)
+        rc = put_payloads(store, change, aside);
+    return rc;
+}
+
+static void bind_update(sqlite3_stmt *stmt, const struct store_change *change)
+{
+    const struct task_status *status = &change->status;
+    (void)sqlite3_clear_bindings(stmt);
+    (void)sqlite3_bind_int64(stmt, 1, sqlite_id_seq(change->id));
+    (void)sqlite3_bind_int64(stmt, 2, sqlite_id_lo(change->id));
+    (void)sqlite3_bind_int64(stmt, 3, change->expect_state);
+    (void)sqlite3_bind_int64(stmt, 4, change->expect_attempt);
+    (void)sqlite3_bind_int64(stmt, 5, status->state);
+    (void)sqlite3_bind_int64(stmt, 6, sqlite_tries_pack(status));
+    if (status->cancel_requested)
+        (void)sqlite3_bind_int64(stmt, 7, 1);
+    (void)sqlite3_bind_int64(stmt, 8, status->run_at_us);
+    if (status->started_us)
+        (void)sqlite3_bind_int64(stmt, 9, status->started_us);
+    if (status->finished_us)
+        (void)sqlite3_bind_int64(stmt, 10, status->finished_us);
+    if (status->progress >= 0)
+        (void)sqlite3_bind_double(stmt, 11, (double)status->progress);
+}
+
+static unsigned bind_outcome(sqlite3_stmt *stmt, const struct store_change *change)
+{
+    unsigned aside = 0;
+    if (!task_state_final(change->status.state))
+        (void)sqlite3_bind_zeroblob(stmt, 16, SQLITE_ROOM);
+    if (change->outcome) {
+        aside = sqlite_outcome_aside(change->outcome);
+        (void)sqlite3_bind_int64(stmt, 12, sqlite_outcome_pack(change->outcome));
+        if (!(aside & 1u << SQLITE_BODY_MESSAGE))
+            sqlite_db_bind_text(stmt, 14, sqlite_outcome_body(change->outcome, SQLITE_BODY_MESSAGE));
+        if (!(aside & 1u << SQLITE_BODY_RESULT))
+            sqlite_db_bind_text(stmt, 15, sqlite_outcome_body(change->outcome, SQLITE_BODY_RESULT));
+    }
+    (void)sqlite3_bind_int64(stmt, 13, aside);
+    return aside;
+}
+
+/* Can the row have an outcome's bodies in `payload` already?  Not when its first attempt ends. */
+static bool may_have_bodies(const struct store_change *change)
+{
+    return change->clear_outcome || change->expect_attempt > 1 ||
+           (change->expect_attempt == 1 && change->expect_state != TASK_RUNNING);
+}
+
+static int apply_update(struct sqlite_store *store, struct store_change *change)
+{
+    bool ending = change->outcome || change->clear_outcome;
+    sqlite3_stmt *stmt = store->statements[ending ? STATEMENT_UPDATE_OUTCOME : STATEMENT_UPDATE];
+    bind_update(stmt, change);
+    unsigned aside = ending ? bind_outcome(stmt, change) : 0;
+    int rc = sqlite_db_run(stmt);
+    if (rc != SQLITE_DONE)
+        return rc;
+    if (sqlite3_changes(store->db) == 0) {
+        change->result = STORE_FENCED;
+        return rc;
+    }
+    if (ending && may_have_bodies(change))
+        rc = drop_payloads(store, sqlite_id_seq(change->id), SQLITE_BODY_RESULT, SQLITE_BODY_MESSAGE);
+    if (rc == SQLITE_DONE && aside)
+        rc = put_payloads(store, change, aside);
+    return rc;
+}
+
+int sqlite_bury(struct sqlite_store *store, const struct sqlite_dead *dead)
+{
+    sqlite3_stmt *stmt = store->statements[STATEMENT_TOMBSTONE_PUT];
+    const int64_t values[] = {dead->seq,    dead->lo,      dead->tenant,   dead->state,    dead->tries,
+                              dead->run_at, dead->started, dead->finished, dead->forget_at};
+    for (int i = 0; i < (int)(sizeof values / sizeof *values); i++)
+        (void)sqlite3_bind_int64(stmt, i + 1, values[i]);
+    int rc = sqlite_db_run(stmt);
+    if (rc == SQLITE_DONE)
+        rc = drop_row(store, dead->seq);
+    if (rc == SQLITE_DONE && dead->aside)
+        rc = drop_payloads(store, dead->seq, SQLITE_BODY_ARGS, SQLITE_BODY_MESSAGE);
+    return rc;
+}
+
+static int apply_forget(struct sqlite_store *store, struct store_change *change)
+{
+    sqlite3_stmt *stmt = store->statements[STATEMENT_TASK_DEAD];
+    (void)sqlite3_bind_int64(stmt, 1, sqlite_id_seq(change->id));
+    (void)sqlite3_bind_int64(stmt, 2, sqlite_id_lo(change->id));
+    (void)sqlite3_bind_int64(stmt, 3, change->expect_state);
+    (void)sqlite3_bind_int64(stmt, 4, change->expect_attempt);
+    int rc = sqlite3_step(stmt);
+    struct sqlite_dead dead = {0};
+    if (rc == SQLITE_ROW)
+        dead = sqlite_dead_read(stmt, clock_wall_us(), store->retain_us);
+    int reset = sqlite3_reset(stmt);
+    if (rc == SQLITE_ROW)
+        return sqlite_bury(store, &dead);
+    if (rc == SQLITE_DONE) {
+        change->result = STORE_FENCED;
+        return rc;
+    }
+    return reset;
+}
+
+static int apply(struct sqlite_store *store, struct store_change *change)
+{
+    switch (change->kind) {
+    case STORE_INSERT: return apply_insert(store, change);
+    case STORE_UPDATE: return apply_update(store, change);
+    case STORE_FORGET: return apply_forget(store, change);
+    }
+    return SQLITE_MISUSE;
+}
+
+enum store_result sqlite_commit(struct store *base, struct store_change *const changes[], size_t n)
+{
+    struct sqlite_store *store = (struct sqlite_store *)base;
+    if (n == 0)
+        return STORE_OK;
+    sqlite_checkpoint_before(store);
+    int rc = sqlite_begin(store);
+    for (size_t i = 0; rc == SQLITE_DONE && i < n; i++) {
+        changes[i]->result = STORE_OK;
+        rc = apply(store, changes[i]);
+    }
+    enum store_result result = sqlite_end(store, rc);
+    if (result == STORE_OK)
+        sqlite_checkpoint_after(store);
+    return result;
+}
