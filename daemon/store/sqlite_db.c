@@ -17,7 +17,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define WRITER_CACHE "-4096"  /* KiB */
+#define WRITER_CACHE "-4096" /* KiB */
 #define READER_CACHE "-1024"
 
 int sqlite_db_path(const char *url, struct sqlite_store_path *ret, char *error, size_t error_size)
@@ -244,7 +244,8 @@ int sqlite_schema_check(sqlite3 *db, const char *path, char *error, size_t error
     if (schema_state(db, path, &version, &application, error, error_size) < 0)
         return -1;
     if (application != SQLITE_STORE_APPLICATION_ID || version != steps[N_STEPS - 1].version) {
-        (void)snprintf(error, error_size, "store %s: has no schema of ours yet: open the store before its reader", path);
+        (void)snprintf(error, error_size, "store %s: has no schema of ours yet: open the store before its reader",
+                       path);
         return -1;
     }
     return 0;

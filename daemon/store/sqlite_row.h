@@ -55,7 +55,7 @@ enum sqlite_column {
     COLUMN_ORIGINS,
     COLUMN_CONTEXT,
     COLUMN_ARGS,
-    COLUMN_ROOM,                     /* INSERT alone */
+    COLUMN_ROOM,                      /* INSERT alone */
     COLUMN_TENANT_TEXT = COLUMN_ROOM, /* SELECT alone, as the next */
     COLUMN_NAME_TEXT
 };

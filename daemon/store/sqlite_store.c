@@ -262,8 +262,8 @@ static const struct store_ops ops = {
     .counters = counters,
 };
 
-static int open_all(struct sqlite_store *store, const struct store_options *options,
-                    const struct sqlite_faults *faults, char *error, size_t error_size)
+static int open_all(struct sqlite_store *store, const struct store_options *options, const struct sqlite_faults *faults,
+                    char *error, size_t error_size)
 {
     if (sqlite_db_path(options->url, &store->path, error, error_size) < 0)
         return -1;

@@ -34,11 +34,11 @@ struct sqlite_store {
     uint64_t commits;
     int page_size;
     /* the write-ahead log: sqlite_checkpoint.c */
-    int64_t wal_limit;    /* bytes */
-    int wal_frames;       /* in the log after the last commit */
-    bool wal_pending;     /* some of them are not in the database file yet */
-    bool settled;         /* nothing was written since the last quiet was used */
-    bool full;            /* the last commit found no space */
+    int64_t wal_limit; /* bytes */
+    int wal_frames;    /* in the log after the last commit */
+    bool wal_pending;  /* some of them are not in the database file yet */
+    bool settled;      /* nothing was written since the last quiet was used */
+    bool full;         /* the last commit found no space */
     int64_t last_write_ns;
     int64_t last_warning_ns;
     struct sqlite_store_path path;
@@ -50,8 +50,8 @@ int sqlite_store_open(const struct store_options *options, const struct sqlite_f
 
 /* sqlite_write.c */
 enum store_result sqlite_commit(struct store *store, struct store_change *const changes[], size_t n);
-int sqlite_begin(struct sqlite_store *store);                           /* SQLite's result */
-enum store_result sqlite_end(struct sqlite_store *store, int rc);       /* COMMIT, or ROLLBACK where rc is an error */
+int sqlite_begin(struct sqlite_store *store);                     /* SQLite's result */
+enum store_result sqlite_end(struct sqlite_store *store, int rc); /* COMMIT, or ROLLBACK where rc is an error */
 /* Deletes the row of a task that is no longer wanted and leaves a tombstone. */
 struct sqlite_dead {
     int64_t seq, lo, tenant, state, tries, run_at, started, finished, forget_at;

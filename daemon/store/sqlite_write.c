@@ -20,9 +20,7 @@ enum store_result sqlite_end(struct sqlite_store *store, int rc)
     if (rc == SQLITE_OK || rc == SQLITE_DONE || rc == SQLITE_ROW)
         rc = sqlite_db_run(store->statements[STATEMENT_COMMIT]);
     if (rc == SQLITE_DONE) {
-        store->commits++;
         store->full = false;
-        store->last_write_ns = clock_mono_ns();
         return STORE_OK;
     }
     enum store_result result = sqlite_db_result(store->db, rc);
