@@ -1,0 +1,58 @@
+#!/bin/sh
+# The tables and what is written about them say the same: settings, command-line options, verbs.
+set -eu
+cd "${srcdir:-.}"
+failed=0
+complain() {
+    echo "$*"
+    failed=1
+}
+
+options=$(sed -nE 's/^OPTION\(([a-z_]+),.*/\1/p' daemon/config/options.def)
+[ "$(printf '%s\n' "$options" | wc -l)" -gt 20 ] || complain "options.def was not understood"
+for option in $options; do
+    grep -qE "^#?$option *=" docs/satcheld.conf.sample || complain "docs/satcheld.conf.sample lacks $option"
+    grep -qE "^\.It Ic $option\$" docs/man/satcheld.conf.5 || complain "docs/man/satcheld.conf.5 lacks $option"
+done
+for option in $(sed -nE 's/^\.It Ic ([a-z_]+)$/\1/p' docs/man/satcheld.conf.5); do
+    grep -qE "^OPTION\($option,|[{ ]\.name = \"$option\"" daemon/config/options.def daemon/config/*.c ||
+        complain "docs/man/satcheld.conf.5 describes $option, which does not exist"
+done
+# The sample shows the defaults: what it says must be what the table says.
+for option in $options; do
+    standard=$(sed -nE "s/^OPTION\($option, [A-Z]+, [a-z_]+, (NULL|\"([^\"]*)\"),.*/\2/p" daemon/config/options.def)
+    [ -z "$standard" ] || grep -E "^#?$option *=" docs/satcheld.conf.sample | grep -qF "$standard" ||
+        complain "docs/satcheld.conf.sample shows another default of $option than $standard"
+done
+for setting in $(sed -nE 's/.*\{\.name = "([a-z_]+)".*/\1/p' daemon/config/sections.c daemon/config/task_section.c); do
+    grep -qE "^\.It Ic $setting\$" docs/man/satcheld.conf.5 || complain "docs/man/satcheld.conf.5 lacks $setting"
+done
+grep -oE '\{\.name = "[a-z_]+"' daemon/config/task_section.c daemon/config/sections.c | sed 's/.*"\(.*\)"/\1/' | sort -u |
+    while read -r setting; do
+        grep -qw "$setting" docs/man/satcheld.conf.5 || echo "docs/man/satcheld.conf.5 lacks $setting"
+    done | grep . && failed=1
+
+arguments="config check print-config version help $(sed -nE \
+    's/^OPTION\(([a-z_]+), [^"]*("[^"]*"|NULL)?.*", (check_[a-z_]+|NULL), "[A-Z]+", (true|false),$/\1/p' \
+    daemon/config/options.def | tr _ -)"
+for argument in $arguments; do
+    grep -qE "^\.It Fl Fl $argument( |\$)" docs/man/satcheld.8 || complain "docs/man/satcheld.8 lacks --$argument"
+done
+case $arguments in
+*listen*data-dir*store*workers*) ;;
+*) complain "the command-line options of options.def were not understood: $arguments" ;;
+esac
+
+if [ -d client/cli ] && ls client/cli/*.c >/dev/null 2>&1; then
+    verbs=$(sed -nE 's/^VERB\(([a-z]+),.*/\1/p' client/cli/*.def 2>/dev/null || true)
+    for verb in $verbs; do
+        grep -qE "^\.(It|Ss) (Cm )?$verb( |\$)" docs/man/satchel.1 || complain "docs/man/satchel.1 lacks the verb $verb"
+    done
+fi
+
+if command -v mandoc >/dev/null 2>&1; then
+    for page in docs/man/*.[1-8]; do
+        mandoc -T lint -W warning "$page" || complain "$page has faults"
+    done
+fi
+exit "$failed"
