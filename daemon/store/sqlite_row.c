@@ -230,7 +230,7 @@ static void bodies_release(struct bodies *bodies)
         free(bodies->owned[kind]);
 }
 
-static struct slice column_text(sqlite3_stmt *row, int column)
+struct slice sqlite_column_slice(sqlite3_stmt *row, int column)
 {
     const char *data = sqlite3_column_blob(row, column); /* as bytes: no copy to add a NUL */
     return slice_of(data, data ? (size_t)sqlite3_column_bytes(row, column) : 0);
@@ -266,12 +266,12 @@ static int fetch_aside(sqlite3_stmt *payload, int64_t seq, unsigned aside, struc
 
 static int gather(sqlite3_stmt *row, sqlite3_stmt *payload, struct bodies *ret)
 {
-    ret->text[SQLITE_BODY_MESSAGE] = column_text(row, COLUMN_MESSAGE);
-    ret->text[SQLITE_BODY_RESULT] = column_text(row, COLUMN_RESULT);
-    ret->text[SQLITE_BODY_LABELS] = column_text(row, COLUMN_LABELS);
-    ret->text[SQLITE_BODY_ORIGINS] = column_text(row, COLUMN_ORIGINS);
-    ret->text[SQLITE_BODY_CONTEXT] = column_text(row, COLUMN_CONTEXT);
-    ret->text[SQLITE_BODY_ARGS] = column_text(row, COLUMN_ARGS);
+    ret->text[SQLITE_BODY_MESSAGE] = sqlite_column_slice(row, COLUMN_MESSAGE);
+    ret->text[SQLITE_BODY_RESULT] = sqlite_column_slice(row, COLUMN_RESULT);
+    ret->text[SQLITE_BODY_LABELS] = sqlite_column_slice(row, COLUMN_LABELS);
+    ret->text[SQLITE_BODY_ORIGINS] = sqlite_column_slice(row, COLUMN_ORIGINS);
+    ret->text[SQLITE_BODY_CONTEXT] = sqlite_column_slice(row, COLUMN_CONTEXT);
+    ret->text[SQLITE_BODY_ARGS] = sqlite_column_slice(row, COLUMN_ARGS);
     unsigned aside = (unsigned)sqlite3_column_int(row, COLUMN_ASIDE);
     if (aside) {
         int rc = fetch_aside(payload, sqlite3_column_int64(row, COLUMN_SEQ), aside, ret);
@@ -314,8 +314,8 @@ static satchel_context *restore_context(const struct task_spec *spec)
 static int read_spec(sqlite3_stmt *row, const struct bodies *bodies, struct task_spec **ret)
 {
     struct task_spec_text text = {
-        .tenant = column_text(row, COLUMN_TENANT_TEXT),
-        .name = column_text(row, COLUMN_NAME_TEXT),
+        .tenant = sqlite_column_slice(row, COLUMN_TENANT_TEXT),
+        .name = sqlite_column_slice(row, COLUMN_NAME_TEXT),
         .args = bodies->text[SQLITE_BODY_ARGS],
         .labels = bodies->text[SQLITE_BODY_LABELS],
         .context = bodies->text[SQLITE_BODY_CONTEXT],

@@ -106,6 +106,8 @@ struct slice sqlite_spec_body(const struct task_spec *spec, enum sqlite_body kin
 unsigned sqlite_row_bind(sqlite3_stmt *insert, const struct store_change *change, int64_t tenant, int64_t name,
                          struct sqlite_row_scratch *scratch);
 
+struct slice sqlite_column_slice(sqlite3_stmt *row, int column); /* good until the next step or reset */
+
 /* From the current row of a SQLITE_TASK_SELECT.  `payload` is "SELECT key & 7, bytes FROM payload WHERE key BETWEEN
  * ?1 AND ?2", prepared.  SQLITE_OK, or SQLite's error and *ret is empty. */
 int sqlite_row_read(sqlite3_stmt *row, sqlite3_stmt *payload, struct task_record *ret);

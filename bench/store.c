@@ -1,0 +1,221 @@
+/* What a row costs: rows inserted and updated per second, CPU time per row, fsyncs per commit and bytes of log per
+ * task, at several sizes of a commit; then start-up over a long queue.  The figures in docs are made with it.
+ *
+ *     bench/store [FOLDER] [ROWS] [tenants]     default: the current folder, 65536 rows, 10 tenants */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "store/store.h"
+
+static const size_t sizes[] = {1, 16, 64, 256, 1024};
+#define SIZES (sizeof sizes / sizeof *sizes)
+#define BATCH_MAX 1024
+
+static const char context_text[] =
+    "{\"v\":1,\"vars\":{\"baggage\":\"user=alice,plan=gold\",\"traceparent\":"
+    "\"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\",\"x-request-id\":\"req-0123456789\","
+    "\"x-tenant-id\":\"tenant-0001\"}}";
+static const char args_text[] =
+    "{\"user\":12345,\"image\":\"https://example.com/images/2026/01/02/0123456789abcdef.png\",\"size\":\"640x480\","
+    "\"tags\":[\"a\",\"b\",\"c\"],\"note\":\"the quick brown fox jumps over the lazy dog\"}";
+static const char origins_text[] = "{\"baggage\":\"header\",\"traceparent\":\"header\",\"request_id\":\"header\"}";
+
+static double cpu_seconds(void)
+{
+    struct rusage usage;
+    (void)getrusage(RUSAGE_SELF, &usage);
+    return (double)usage.ru_utime.tv_sec + (double)usage.ru_stime.tv_sec +
+           ((double)usage.ru_utime.tv_usec + (double)usage.ru_stime.tv_usec) / 1e6;
+}
+
+static _Noreturn void fail(const char *what)
+{
+    (void)fprintf(stderr, "bench/store: %s\n", what);
+    exit(1);
+}
+
+struct task_row {
+    struct task_id id;
+    struct task_spec *spec;
+};
+
+static struct task_spec *make_spec(unsigned n, unsigned tenants)
+{
+    char tenant[32];
+    int len = snprintf(tenant, sizeof tenant, "tenant-%04u", n % tenants);
+    const struct task_spec_text text = {slice_of(tenant, (size_t)len),   SLICE_LITERAL("satchel.noop"),
+                                        SLICE_LITERAL(args_text),        SLICE_LITERAL("{\"team\":\"images\"}"),
+                                        SLICE_LITERAL(context_text),     SLICE_LITERAL(origins_text)};
+    struct task_spec *spec = task_spec_new(&text);
+    if (!spec)
+        fail("no memory");
+    task_id_make(&spec->id);
+    spec->root = spec->id;
+    spec->created_us = clock_wall_us();
+    spec->backoff = (struct backoff){BACKOFF_EXPONENTIAL, true, 1000000, 300000000};
+    random_bytes(spec->parent_span, sizeof spec->parent_span);
+    return spec;
+}
+
+struct measure {
+    int64_t wall_ns;
+    double cpu;
+    uint64_t commits, syncs;
+    int64_t worst_ns;
+};
+
+static void commit_all(struct store *store, struct store_change *changes, size_t rows, size_t size,
+                       struct measure *ret)
+{
+    struct store_change *batch[BATCH_MAX];
+    uint64_t commits, syncs;
+    store->ops->counters(store, &commits, &syncs);
+    *ret = (struct measure){0};
+    int64_t start = clock_mono_ns();
+    double cpu = cpu_seconds();
+    for (size_t at = 0; at < rows; at += size) {
+        size_t n = rows - at < size ? rows - at : size;
+        for (size_t i = 0; i < n; i++)
+            batch[i] = &changes[at + i];
+        int64_t before = clock_mono_ns();
+        if (store->ops->commit(store, batch, n) != STORE_OK)
+            fail("a commit failed");
+        int64_t took = clock_mono_ns() - before;
+        if (took > ret->worst_ns)
+            ret->worst_ns = took;
+    }
+    ret->wall_ns = clock_mono_ns() - start;
+    ret->cpu = cpu_seconds() - cpu;
+    store->ops->counters(store, &ret->commits, &ret->syncs);
+    ret->commits -= commits;
+    ret->syncs -= syncs;
+}
+
+static void report(const char *what, size_t size, size_t rows, const struct measure *m)
+{
+    (void)printf("%-8s %5zu a commit: %8.0f rows/s  %6.2f us CPU/row  %5.3f fsyncs/commit  worst commit %6.1f ms\n",
+                 what, size, (double)rows / ((double)m->wall_ns / 1e9), m->cpu * 1e6 / (double)rows,
+                 (double)m->syncs / (double)m->commits, (double)m->worst_ns / 1e6);
+}
+
+static void one_size(struct store *store, size_t size, size_t rows, unsigned tenants)
+{
+    struct store_change *changes = calloc(rows, sizeof *changes);
+    if (!changes)
+        fail("no memory");
+    for (size_t i = 0; i < rows; i++) {
+        struct task_spec *spec = make_spec((unsigned)i, tenants);
+        changes[i] = (struct store_change){
+            .kind = STORE_INSERT,
+            .id = spec->id,
+            .spec = spec,
+            .status = {.state = TASK_RUNNING, .attempt = 1, .run_at_us = spec->created_us,
+                       .started_us = spec->created_us + 40, .progress = -1},
+        };
+    }
+    struct measure m;
+    commit_all(store, changes, rows, size, &m);
+    report("insert", size, rows, &m);
+    struct task_outcome *outcome = task_outcome_success(blob_new(SLICE_LITERAL("null")));
+    if (!outcome)
+        fail("no memory");
+    for (size_t i = 0; i < rows; i++) {
+        changes[i].kind = STORE_UPDATE;
+        changes[i].expect_state = TASK_RUNNING;
+        changes[i].expect_attempt = 1;
+        changes[i].status.state = TASK_SUCCEEDED;
+        changes[i].status.finished_us = clock_wall_us();
+        changes[i].outcome = outcome;
+    }
+    commit_all(store, changes, rows, size, &m);
+    report("update", size, rows, &m);
+    for (size_t i = 0; i < rows; i++) {
+        if (changes[i].result != STORE_OK)
+            fail("an update was fenced");
+        union {
+            const struct task_spec *given;
+            struct task_spec *ours;
+        } spec = {.given = changes[i].spec};
+        task_spec_unref(spec.ours);
+    }
+    task_outcome_unref(outcome);
+    free(changes);
+}
+
+static int count_one(void *arg, const struct store_waiting *task)
+{
+    uint64_t *n = arg;
+    *n += task->tenant.len > 0;
+    return 0;
+}
+
+static void long_queue(struct store *store, size_t rows, unsigned tenants)
+{
+    struct store_change change[BATCH_MAX], *batch[BATCH_MAX];
+    for (size_t at = 0; at < rows; at += BATCH_MAX) {
+        for (size_t i = 0; i < BATCH_MAX; i++) {
+            struct task_spec *spec = make_spec((unsigned)i, tenants);
+            change[i] = (struct store_change){.kind = STORE_INSERT, .id = spec->id, .spec = spec,
+                                              .status = {.state = TASK_QUEUED, .run_at_us = spec->created_us,
+                                                         .progress = -1}};
+            batch[i] = &change[i];
+        }
+        if (store->ops->commit(store, batch, BATCH_MAX) != STORE_OK)
+            fail("a commit failed");
+        for (size_t i = 0; i < BATCH_MAX; i++) {
+            union {
+                const struct task_spec *given;
+                struct task_spec *ours;
+            } spec = {.given = change[i].spec};
+            task_spec_unref(spec.ours);
+        }
+    }
+    uint64_t n = 0;
+    int64_t start = clock_mono_ns();
+    if (store->ops->each_waiting(store, count_one, &n) != STORE_OK)
+        fail("the queue cannot be read");
+    (void)printf("start    %" PRIu64 " waiting tasks read in %.0f ms\n", n, (double)(clock_mono_ns() - start) / 1e6);
+}
+
+static int64_t file_bytes(const char *path)
+{
+    struct stat file;
+    return stat(path, &file) == 0 ? (int64_t)file.st_size : 0;
+}
+
+int main(int argc, char **argv)
+{
+    const char *folder = argc > 1 ? argv[1] : ".";
+    size_t rows = argc > 2 ? strtoul(argv[2], NULL, 10) : 65536;
+    unsigned tenants = argc > 3 ? (unsigned)strtoul(argv[3], NULL, 10) : 10;
+    if (rows == 0 || tenants == 0)
+        fail("usage: bench/store [FOLDER] [ROWS] [TENANTS]");
+    char url[1200], path[1024], error[512];
+    for (size_t i = 0; i <= SIZES; i++) {
+        (void)snprintf(path, sizeof path, "%s/bench-store-%ld.db", folder, (long)getpid());
+        (void)snprintf(url, sizeof url, "sqlite:%s", path);
+        struct store *store;
+        const struct store_options options = {.url = url, .retain_us = 604800000000};
+        if (store_open(&options, &store, error, sizeof error) < 0)
+            fail(error);
+        size_t n = i < SIZES && sizes[i] * 1000 < rows ? sizes[i] * 1000 : rows;
+        if (i < SIZES)
+            one_size(store, sizes[i], n, tenants);
+        else
+            long_queue(store, rows, tenants);
+        store_close(store);
+        (void)printf("         file: %" PRId64 " bytes a task\n", file_bytes(path) / (int64_t)n);
+        (void)unlink(path);
+        for (const char *const *suffix = (const char *const[]){"-wal", "-shm", ".lock", NULL}; *suffix; suffix++) {
+            char other[1100];
+            (void)snprintf(other, sizeof other, "%s%s", path, *suffix);
+            (void)unlink(other);
+        }
+    }
+    return 0;
+}
