@@ -48,9 +48,9 @@ static struct task_spec *make_spec(unsigned n, unsigned tenants)
 {
     char tenant[32];
     int len = snprintf(tenant, sizeof tenant, "tenant-%04u", n % tenants);
-    const struct task_spec_text text = {slice_of(tenant, (size_t)len),   SLICE_LITERAL("satchel.noop"),
-                                        SLICE_LITERAL(args_text),        SLICE_LITERAL("{\"team\":\"images\"}"),
-                                        SLICE_LITERAL(context_text),     SLICE_LITERAL(origins_text)};
+    const struct task_spec_text text = {slice_of(tenant, (size_t)len), SLICE_LITERAL("satchel.noop"),
+                                        SLICE_LITERAL(args_text),      SLICE_LITERAL("{\"team\":\"images\"}"),
+                                        SLICE_LITERAL(context_text),   SLICE_LITERAL(origins_text)};
     struct task_spec *spec = task_spec_new(&text);
     if (!spec)
         fail("no memory");
@@ -69,8 +69,7 @@ struct measure {
     int64_t worst_ns;
 };
 
-static void commit_all(struct store *store, struct store_change *changes, size_t rows, size_t size,
-                       struct measure *ret)
+static void commit_all(struct store *store, struct store_change *changes, size_t rows, size_t size, struct measure *ret)
 {
     struct store_change *batch[BATCH_MAX];
     uint64_t commits, syncs;
@@ -114,8 +113,11 @@ static void one_size(struct store *store, size_t size, size_t rows, unsigned ten
             .kind = STORE_INSERT,
             .id = spec->id,
             .spec = spec,
-            .status = {.state = TASK_RUNNING, .attempt = 1, .run_at_us = spec->created_us,
-                       .started_us = spec->created_us + 40, .progress = -1},
+            .status = {.state = TASK_RUNNING,
+                       .attempt = 1,
+                       .run_at_us = spec->created_us,
+                       .started_us = spec->created_us + 40,
+                       .progress = -1},
         };
     }
     struct measure m;
@@ -160,9 +162,11 @@ static void long_queue(struct store *store, size_t rows, unsigned tenants)
     for (size_t at = 0; at < rows; at += BATCH_MAX) {
         for (size_t i = 0; i < BATCH_MAX; i++) {
             struct task_spec *spec = make_spec((unsigned)i, tenants);
-            change[i] = (struct store_change){.kind = STORE_INSERT, .id = spec->id, .spec = spec,
-                                              .status = {.state = TASK_QUEUED, .run_at_us = spec->created_us,
-                                                         .progress = -1}};
+            change[i] =
+                (struct store_change){.kind = STORE_INSERT,
+                                      .id = spec->id,
+                                      .spec = spec,
+                                      .status = {.state = TASK_QUEUED, .run_at_us = spec->created_us, .progress = -1}};
             batch[i] = &change[i];
         }
         if (store->ops->commit(store, batch, BATCH_MAX) != STORE_OK)
