@@ -86,7 +86,6 @@ static enum framing_result on_trailer(struct chunked *scan, const struct framing
     }
     switch (scan->state) {
     case CHUNK_TRAILER_START:
-        scan->trailer_line = 1;
         if (c == '\r') {
             scan->state = CHUNK_END_LF;
             return FRAMING_MORE;
@@ -112,6 +111,7 @@ static enum framing_result on_trailer(struct chunked *scan, const struct framing
         return FRAMING_MORE;
     default: /* CHUNK_TRAILER_LF */
         scan->state = CHUNK_TRAILER_START;
+        scan->trailer_line = 0;
         return c == '\n' ? FRAMING_MORE : broken(problem, "A trailer field does not end in CR LF.");
     }
 }
@@ -141,13 +141,28 @@ static enum framing_result on_byte(struct chunked *scan, const struct framing_li
     }
 }
 
+/* Is this byte part of an extension?  Those are checked here and dropped: llhttp 8.1 knows no quoted values. */
+static bool in_extension(const struct chunked *scan, char c)
+{
+    switch (scan->state) {
+    case CHUNK_SIZE: return c == ';';
+    case CHUNK_EXT_NAME:
+    case CHUNK_EXT_VALUE:
+    case CHUNK_EXT_QUOTED:
+    case CHUNK_EXT_ESCAPED:
+    case CHUNK_EXT_END: return c != '\r';
+    default: return false;
+    }
+}
+
 enum framing_result chunked_scan(struct chunked *scan, const struct framing_limits *limits, const char *data,
                                  size_t len, size_t *ret_used, size_t *ret_data, struct problem *ret_problem)
 {
     size_t used = 0;
     enum framing_result result = FRAMING_MORE;
     *ret_data = 0;
-    while (used < len && result == FRAMING_MORE) {
+    scan->skip = len && in_extension(scan, data[0]);
+    while (used < len && result == FRAMING_MORE && in_extension(scan, data[used]) == scan->skip) {
         if (scan->state == CHUNK_DATA) {
             size_t take = len - used < scan->size ? len - used : (size_t)scan->size;
             scan->size -= take;

@@ -33,6 +33,7 @@ struct chunked {
     enum chunked_state state;
     unsigned digits;
     unsigned long long size; /* of this chunk; what is left of it in CHUNK_DATA */
+    bool skip;               /* what the last call used is not for llhttp (an extension) */
     size_t part;             /* bytes of the current extension name or value */
     size_t extension, extensions;
     size_t trailer_line, trailer_bytes, trailers;

@@ -127,8 +127,14 @@ static size_t input_room(const struct connection *c)
 static bool receive(struct connection *c)
 {
     size_t room = input_room(c);
-    if (!room || c->at_end)
+    if (c->at_end)
         return true;
+    if (!room) {
+        int ended = c->transport.ops->ended(&c->transport);
+        if (ended > 0 && !c->end_at)
+            c->end_at = clock_mono_ns();
+        return ended >= 0;
+    }
     char *data = c->home->input;
     ssize_t n = c->transport.ops->receive(&c->transport, data, room);
     if (n < 0)
@@ -156,8 +162,6 @@ static void on_event(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     struct connection *c = arg;
     c->busy = true;
-    if (what & EV_CLOSED && !c->end_at)
-        c->end_at = clock_mono_ns();
     if (what & EV_READ && !receive(c))
         connection_abort(c);
     else
@@ -167,10 +171,10 @@ static void on_event(evutil_socket_t fd, short what, void *arg)
 static void watch(struct connection *c)
 {
     short what = 0;
-    if (!c->at_end && input_room(c))
+    if (!c->at_end)
         what |= EV_READ;
-    else if (!c->at_end && !c->end_at)
-        what |= EV_CLOSED; /* no room to read into, but a disconnect shall be seen */
+    if (!c->at_end && !input_room(c))
+        what |= EV_ET; /* nothing can be read, but a disconnect shall be seen: be told of news only */
     if (connection_pending(c))
         what |= EV_WRITE;
     if (what == c->watched)

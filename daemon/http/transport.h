@@ -14,6 +14,8 @@ struct transport;
 struct transport_ops {
     ssize_t (*receive)(struct transport *transport, void *data, size_t len); /* 0: the end; -EAGAIN; -errno */
     ssize_t (*send)(struct transport *transport, const void *data, size_t len);
+    /* Without reading: has the client sent its end?  -errno: it is gone. */
+    int (*ended)(struct transport *transport);
     void (*finish)(struct transport *transport); /* nothing more will be sent */
     void (*close)(struct transport *transport);
 };

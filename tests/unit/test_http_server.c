@@ -416,7 +416,7 @@ static void test_head_has_no_body(void **state)
     client_send_text(fd, "HEAD /x HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
     struct buf text = BUF_INIT;
     assert_true(client_read_all(fd, &text, WAIT_MS));
-    assert_non_null(strstr(text.data, "Content-Length: 25\r\n"));
+    assert_non_null(strstr(text.data, "Content-Length: 24\r\n"));
     assert_string_equal(text.data + text.len - 4, "\r\n\r\n");
     buf_release(&text);
     close(fd);
