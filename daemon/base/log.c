@@ -234,7 +234,8 @@ static void write_text(enum log_level level, const char *message, const struct l
     timestamp_format(clock_wall_us(), now);
     buf_printf(&line, "%.12s %-7s ", now + 11, level_name(level));
     for (size_t i = 0; i < TEXT_MAX && message[i]; i++) /* control bytes would reach the terminal */
-        buf_append_char(&line, (unsigned char)message[i] < 0x20 || message[i] == 0x7f ? '?' : message[i]);
+        buf_append_slice(&line, (unsigned char)message[i] < 0x20 || message[i] == 0x7f ? SLICE_LITERAL("?")
+                                                                                       : slice_of(&message[i], 1));
     for (size_t i = 0; i < fields->n; i++) {
         const struct log_field *field = &fields->items[i];
         size_t before = line.len;
@@ -287,15 +288,15 @@ static void write_journal(enum log_level level, const char *message, const struc
     buf_release(&all);
 }
 
-void log_write(enum log_level level, const char *message, const struct log_field *given)
+void log_write(enum log_level level, const char *message, const struct log_field *fields)
 {
     int saved = errno;
-    struct line_fields fields;
-    collect(&fields, given);
+    struct line_fields all;
+    collect(&all, fields);
     switch ((enum sink)atomic_load_explicit(&sink, memory_order_relaxed)) {
-    case SINK_JSON: write_json(level, message, &fields); break;
-    case SINK_TEXT: write_text(level, message, &fields); break;
-    case SINK_JOURNAL: write_journal(level, message, &fields); break;
+    case SINK_JSON: write_json(level, message, &all); break;
+    case SINK_TEXT: write_text(level, message, &all); break;
+    case SINK_JOURNAL: write_journal(level, message, &all); break;
     }
     errno = saved;
 }

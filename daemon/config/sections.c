@@ -117,18 +117,15 @@ static bool open_section(struct section *s, struct cfg_t *root, const char *kind
     return !wrong;
 }
 
-/* Room for one more element; NULL (and a problem): no memory. */
-static void *grow(void **array, size_t n, size_t size, struct section *s)
+/* The array with room for one more element, which is zero-filled; NULL (and a problem): no memory, nothing changed. */
+static void *grow(void *array, size_t n, size_t size, struct section *s)
 {
-    void *bigger = realloc(*array, (n + 1) * size);
-    if (!bigger) {
+    char *bigger = realloc(array, (n + 1) * size);
+    if (bigger)
+        memset(bigger + n * size, 0, size);
+    else
         problems_add(s->problems, s->where, "out of memory");
-        return NULL;
-    }
-    *array = bigger;
-    void *element = (char *)bigger + n * size;
-    memset(element, 0, size);
-    return element;
+    return bigger;
 }
 
 /* ---- header ---- */
@@ -148,11 +145,11 @@ static const char *check_header(const char *text)
 static void read_header(struct config *config, struct section *s, bool title_ok)
 {
     int64_t max_len = HEADER_MAX_LEN;
-    void *array = config->headers;
-    struct config_header *header = grow(&array, config->n_headers, sizeof *header, s);
-    if (!header)
+    struct config_header *array = grow(config->headers, config->n_headers, sizeof *array, s);
+    if (!array)
         return;
     config->headers = array;
+    struct config_header *header = &array[config->n_headers];
     header->header = strdup(s->title);
     section_text(s, "var", check_variable_name, &header->variable);
     section_switch(s, "secret", &header->secret);
@@ -185,11 +182,11 @@ static const char *check_tenant_title(const char *text)
 
 static void read_tenant(struct config *config, struct section *s, bool title_ok)
 {
-    void *array = config->tenants;
-    struct config_tenant *tenant = grow(&array, config->n_tenants, sizeof *tenant, s);
-    if (!tenant)
+    struct config_tenant *array = grow(config->tenants, config->n_tenants, sizeof *array, s);
+    if (!array)
         return;
     config->tenants = array;
+    struct config_tenant *tenant = &array[config->n_tenants];
     tenant->name = strdup(s->title);
     tenant->weight = 1;
     section_real(s, "weight", false, &tenant->weight);
@@ -221,11 +218,11 @@ const struct config_tenant *config_tenant(const struct config *config, const cha
 
 static void read_task(struct config *config, struct section *s, bool title_ok)
 {
-    void *array = config->tasks;
-    struct config_task *task = grow(&array, config->n_tasks, sizeof *task, s);
-    if (!task)
+    struct config_task *array = grow(config->tasks, config->n_tasks, sizeof *array, s);
+    if (!array)
         return;
     config->tasks = array;
+    struct config_task *task = &array[config->n_tasks];
     task_section_read(task, s);
     for (size_t i = 0; i < config->n_tasks; i++) {
         if (strcmp(config->tasks[i].name, s->title) == 0) {
@@ -251,11 +248,11 @@ static void plugin_release(struct config_plugin *plugin)
 
 static void read_plugin(struct config *config, struct section *s, bool title_ok)
 {
-    void *array = config->plugins;
-    struct config_plugin *plugin = grow(&array, config->n_plugins, sizeof *plugin, s);
-    if (!plugin)
+    struct config_plugin *array = grow(config->plugins, config->n_plugins, sizeof *array, s);
+    if (!array)
         return;
     config->plugins = array;
+    struct config_plugin *plugin = &array[config->n_plugins];
     plugin->path = strdup(s->title);
     section_text(s, "config", NULL, &plugin->argument);
     plugin->where = section_where(s);

@@ -21,7 +21,7 @@
 #include "config/scan.h"
 #include "proto/buf.h"
 
-#define FILE_MAX_BYTES (1024 * 1024)
+#define FILE_MAX_BYTES ((size_t)1 << 20)
 #define UNKNOWN_MAX 100
 #define BEGIN_NAME "\002begin" /* a hidden list in every section whose default makes libConfuse call on_begin */
 #define MARK '\001'
@@ -290,6 +290,7 @@ static int parse_alone(struct source *source, const struct source_file *file, un
  * has been reported. */
 static bool check_file(struct source *source, const struct source_file *file)
 {
+    size_t known_before = source->n_unknowns;
     unsigned line;
     int result;
     current = source;
@@ -304,6 +305,8 @@ static bool check_file(struct source *source, const struct source_file *file)
     (void)parse_alone(source, file, &line);
     if (source->problems->count == before)
         problems_add(source->problems, (struct config_where){file->path, line}, "not understood here");
+    for (size_t i = known_before; i < source->n_unknowns; i++)
+        source->unknowns[i].announced = true; /* the file goes, and its syntax was reported */
     return false;
 }
 
@@ -394,6 +397,7 @@ struct cfg_t *source_finish(struct source *source)
 {
     current = source;
     source->announce = true;
+    source->path = NULL;
     source->cfg = make_cfg(source);
     for (size_t i = 0; source->cfg && i < source->n_files; i++) {
         source->path = source->files[i].path;

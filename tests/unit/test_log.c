@@ -158,7 +158,7 @@ static void test_many_fields(void **state)
 {
     (void)state;
     struct log_field fields[65] = {{0}};
-    char names[64][8];
+    char names[64][16];
     for (int i = 0; i < 64; i++) {
         (void)snprintf(names[i], sizeof names[i], "f%d", i);
         fields[i] = LOG_NUMBER(names[i], i);
