@@ -1,7 +1,6 @@
 #include "sys/limits.h"
 
 #include <errno.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 
 int64_t limits_raise_files(void)
@@ -17,7 +16,8 @@ int64_t limits_raise_files(void)
     return limit.rlim_cur > INT32_MAX ? INT32_MAX : (int64_t)limit.rlim_cur;
 }
 
-void limits_keep_memory_private(void)
+void limits_forbid_core_dumps(void)
 {
-    (void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+    const struct rlimit none = {0, 0};
+    (void)setrlimit(RLIMIT_CORE, &none);
 }

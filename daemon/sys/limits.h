@@ -6,7 +6,7 @@
 
 /* Raises the number of open files to what the system allows and returns it; -errno where that failed. */
 int64_t limits_raise_files(void);
-/* No core dumps and no ptrace by others of the same user: submissions may hold secrets. */
-void limits_keep_memory_private(void);
+/* No core dumps, of the daemon and of its children: submissions may hold secrets. */
+void limits_forbid_core_dumps(void);
 
 #endif

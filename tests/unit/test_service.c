@@ -239,7 +239,11 @@ static int check_limits(void)
     if (limits_raise_files() <= 64)
         return 2;
     (void)getrlimit(RLIMIT_NOFILE, &now);
-    return now.rlim_cur == now.rlim_max ? 0 : 3;
+    if (now.rlim_cur != now.rlim_max)
+        return 3;
+    limits_forbid_core_dumps();
+    (void)getrlimit(RLIMIT_CORE, &now);
+    return now.rlim_cur == 0 ? 0 : 4;
 }
 
 static void test_limits(void **state)
