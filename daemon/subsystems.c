@@ -1,0 +1,324 @@
+/* One table: every subsystem with its start and its stop.  Started from top to bottom, stopped from bottom to top;
+ * a start that fails stops what was started before it.
+ * Called by main.c.  Thread: main. */
+#include "subsystems.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "api/api.h"
+#include "base/log.h"
+#include "engine/engine.h"
+#include "engine/scheduler.h"
+#include "http/http.h"
+#include "store/reader.h"
+
+#define NAME_LIMIT 152 /* a tenant's name and its NUL */
+
+struct daemon {
+    struct config *config; /* a reference */
+    const int *fds;
+    size_t n_fds;
+    char *url;        /* what child processes are told */
+    char *store_url;
+    struct store *store;
+    struct reader *reader;
+    struct registry *registry;
+    struct api *api;
+    struct engine *engine;
+    struct http_server *http;
+    uint64_t engine_beat, http_beat;
+    size_t n_started;
+};
+
+/* ---- the store ---- */
+
+static int make_data_dir(const char *path, char *error, size_t error_size)
+{
+    if (mkdir(path, 0700) < 0 && errno != EEXIST) {
+        (void)snprintf(error, error_size, "cannot make the data directory %s: %s (choose one with --data-dir)", path,
+                       strerror(errno));
+        return -1;
+    }
+    if (access(path, W_OK | X_OK) < 0) {
+        (void)snprintf(error, error_size, "cannot write to the data directory %s: %s", path, strerror(errno));
+        return -1;
+    }
+    return 0;
+}
+
+static int start_store(struct daemon *d, char *error, size_t error_size)
+{
+    const struct config *config = d->config;
+    if (config->store) {
+        d->store_url = strdup(config->store);
+    } else {
+        if (make_data_dir(config->data_dir, error, error_size) < 0)
+            return -1;
+        if (asprintf(&d->store_url, "sqlite:%s/satchel.db", config->data_dir) < 0)
+            d->store_url = NULL;
+    }
+    if (!d->store_url) {
+        (void)snprintf(error, error_size, "out of memory");
+        return -1;
+    }
+    struct store_options options = {
+        .url = d->store_url, .retain_us = config->retain_us, .wal_limit = (size_t)config->wal_limit};
+    return store_open(&options, &d->store, error, error_size);
+}
+
+static void stop_store(struct daemon *d)
+{
+    store_close(d->store);
+    d->store = NULL;
+    free(d->store_url);
+}
+
+static int start_reader(struct daemon *d, char *error, size_t error_size)
+{
+    struct store_options options = {.url = d->store_url, .retain_us = d->config->retain_us};
+    return reader_new(&options, &d->reader, error, error_size);
+}
+
+static void stop_reader(struct daemon *d)
+{
+    reader_stop(d->reader);
+    reader_free(d->reader);
+}
+
+/* ---- task types ---- */
+
+static int start_registry(struct daemon *d, char *error, size_t error_size)
+{
+    return registry_new(d->config, &d->registry, error, error_size);
+}
+
+static void stop_registry(struct daemon *d)
+{
+    registry_free(d->registry);
+}
+
+/* ---- HTTP: the addresses are bound early, so that children can be told the URL; accepting starts last ---- */
+
+static struct http_limits limits_of(const struct config *config)
+{
+    return (struct http_limits){
+        .header_bytes = (size_t)config->max_header_bytes,
+        .header_line = (size_t)config->max_header_line,
+        .header_count = (size_t)config->max_headers,
+        .target = (size_t)config->max_target,
+        .header_us = config->header_timeout_us,
+        .body_rate = (size_t)config->body_rate,
+        .idle_us = config->idle_timeout_us,
+        .write_stall_us = config->write_timeout_us,
+        .connections = (size_t)config->max_connections,
+        .connections_per_source = (size_t)config->max_connections_per_source,
+    };
+}
+
+static int bind_addresses(struct daemon *d, char *error, size_t error_size)
+{
+    for (size_t i = 0; i < d->n_fds; i++)
+        if (http_server_adopt(d->http, d->fds[i], error, error_size) < 0)
+            return -1;
+    for (size_t i = 0; d->n_fds == 0 && i < d->config->listen.n; i++)
+        if (http_server_listen(d->http, d->config->listen.items[i], error, error_size) < 0)
+            return -1;
+    return 0;
+}
+
+static int start_api(struct daemon *d, char *error, size_t error_size)
+{
+    struct api_options options = {.config = d->config, .registry = d->registry};
+    if (api_new(&options, &d->api) < 0) {
+        (void)snprintf(error, error_size, "cannot set up the API: out of memory");
+        return -1;
+    }
+    return 0;
+}
+
+static void stop_api(struct daemon *d)
+{
+    api_free(d->api);
+}
+
+static int start_http(struct daemon *d, char *error, size_t error_size)
+{
+    struct http_server_options options = {
+        .loops = d->config->loops, .limits = limits_of(d->config), .app = api_http_app(d->api), .server_name = "satcheld"};
+    int err = http_server_new(&options, &d->http);
+    if (err < 0) {
+        (void)snprintf(error, error_size, "cannot set up the HTTP server: %s", strerror(-err));
+        return -1;
+    }
+    if (bind_addresses(d, error, error_size) < 0)
+        return -1;
+    const char *first = http_server_address(d->http, 0);
+    d->url = strdup(first ? first : "");
+    return d->url ? 0 : -1;
+}
+
+static void stop_http(struct daemon *d)
+{
+    http_server_stop(d->http);
+    http_server_free(d->http);
+    free(d->url);
+}
+
+/* ---- the engine ---- */
+
+static void on_fatal(void *arg, const char *why)
+{
+    (void)arg;
+    LOG_ERROR("satcheld cannot go on", LOG_TEXT("reason", why));
+    _exit(70); /* EX_SOFTWARE: nothing in memory is worth more than what is on disk */
+}
+
+static void tenant_limits(void *arg, struct slice tenant, struct tenant_limits *ret)
+{
+    const struct daemon *d = arg;
+    char name[NAME_LIMIT];
+    (void)snprintf(name, sizeof name, "%.*s", (int)tenant.len, tenant.data);
+    const struct config_tenant *configured = config_tenant(d->config, name);
+    if (!configured)
+        return;
+    if (configured->weight > 0)
+        ret->weight = configured->weight;
+    ret->max_running = (uint32_t)configured->max_running;
+    ret->max_waiting = (uint32_t)configured->max_queued;
+}
+
+static int start_engine(struct daemon *d, char *error, size_t error_size)
+{
+    const struct config *config = d->config;
+    struct engine_options options = {
+        .store = d->store,
+        .registry = d->registry,
+        .workers = config->workers,
+        .url = d->url,
+        .max_waiting = (size_t)config->max_waiting,
+        .max_waiting_per_tenant = (size_t)config->max_waiting_per_tenant,
+        .hot_bytes = (size_t)config->hot_bytes,
+        .recent_bytes = (size_t)config->recent_bytes,
+        .drain_us = config->drain_us,
+        .host = api_attempt_host(d->api),
+        .host_arg = d->api,
+        .fatal = on_fatal,
+        .tenant_limits = tenant_limits,
+        .tenant_limits_arg = d,
+    };
+    if (engine_new(&options, &d->engine, error, error_size) < 0)
+        return -1;
+    api_attach(d->api, d->engine, d->reader);
+    return engine_start(d->engine, error, error_size);
+}
+
+static void stop_engine(struct daemon *d)
+{
+    engine_stop(d->engine);
+    engine_free(d->engine);
+}
+
+static int start_accepting(struct daemon *d, char *error, size_t error_size)
+{
+    int err = http_server_start(d->http);
+    if (err < 0)
+        (void)snprintf(error, error_size, "cannot start the HTTP threads: %s", strerror(-err));
+    return err < 0 ? -1 : 0;
+}
+
+static void stop_accepting(struct daemon *d)
+{
+    engine_drain(d->engine);
+    http_server_quiesce(d->http);
+}
+
+static const struct subsystem {
+    const char *name;
+    int (*start)(struct daemon *d, char *error, size_t error_size);
+    void (*stop)(struct daemon *d); /* after a start that failed half-way, too */
+} subsystems[] = {
+    {"store", start_store, stop_store},
+    {"task types", start_registry, stop_registry},
+    {"api", start_api, stop_api},
+    {"http", start_http, stop_http},       /* its loops outlive the reader and the engine, whose answers they send */
+    {"reader", start_reader, stop_reader},
+    {"engine", start_engine, stop_engine},
+    {"accept", start_accepting, stop_accepting},
+};
+#define N_SUBSYSTEMS (sizeof subsystems / sizeof subsystems[0])
+
+int daemon_start(struct config *config, const int *fds, size_t n_fds, struct daemon **ret, char *error, size_t error_size)
+{
+    struct daemon *d = calloc(1, sizeof *d);
+    if (!d) {
+        (void)snprintf(error, error_size, "out of memory");
+        return -1;
+    }
+    d->config = config_ref(config);
+    d->fds = fds;
+    d->n_fds = n_fds;
+    for (size_t i = 0; i < N_SUBSYSTEMS; i++) {
+        d->n_started = i + 1;
+        if (subsystems[i].start(d, error, error_size) == 0)
+            continue;
+        if (i == N_SUBSYSTEMS - 1)
+            d->n_started = i;
+        daemon_stop(d);
+        daemon_free(d);
+        return -1;
+    }
+    *ret = d;
+    return 0;
+}
+
+void daemon_stop(struct daemon *d)
+{
+    while (d->n_started) {
+        const struct subsystem *subsystem = &subsystems[--d->n_started];
+        LOG_DEBUG("stopping", LOG_TEXT("subsystem", subsystem->name));
+        subsystem->stop(d);
+    }
+}
+
+void daemon_hurry(struct daemon *d)
+{
+    engine_hurry(d->engine);
+}
+
+void daemon_free(struct daemon *d)
+{
+    if (!d)
+        return;
+    config_unref(d->config);
+    free(d);
+}
+
+const char *daemon_address(const struct daemon *d, size_t index)
+{
+    return http_server_address(d->http, index);
+}
+
+void daemon_reload(struct daemon *d, struct config *config)
+{
+    enum log_level level;
+    if (log_level_parse(config->log_level, &level))
+        log_level_set(level);
+    api_set_config(d->api, config);
+}
+
+bool daemon_is_alive(struct daemon *d)
+{
+    struct engine_stats stats;
+    engine_get_stats(d->engine, &stats);
+    uint64_t http_beat = http_server_heartbeat(d->http);
+    bool alive = stats.heartbeat != d->engine_beat && http_beat != d->http_beat;
+    d->engine_beat = stats.heartbeat;
+    d->http_beat = http_beat;
+    return alive;
+}

@@ -1,0 +1,24 @@
+/* The daemon as a whole: what is started in which order, and stopped in the reverse.
+ * Thread: main alone. */
+#ifndef SATCHEL_SUBSYSTEMS_H
+#define SATCHEL_SUBSYSTEMS_H
+
+#include "config/config.h"
+
+struct daemon;
+
+/* Takes its own reference of the configuration.  `fds`: inherited listening sockets, which replace the configured
+ * addresses; the daemon owns them from here on.  0, or -1 with what failed in `error`; what had been started is
+ * stopped again. */
+int daemon_start(struct config *config, const int *fds, size_t n_fds, struct daemon **ret, char *error, size_t error_size);
+const char *daemon_address(const struct daemon *daemon, size_t index); /* NULL: past the end */
+void daemon_reload(struct daemon *daemon, struct config *config);     /* takes its own reference */
+/* True when every loop and the engine have turned since the last call. */
+bool daemon_is_alive(struct daemon *daemon);
+/* Stops accepting and waits for running work as configured.  daemon_hurry from a signal handler's thread ends the
+ * waiting. */
+void daemon_stop(struct daemon *daemon);
+void daemon_hurry(struct daemon *daemon);
+void daemon_free(struct daemon *daemon); /* NULL is fine */
+
+#endif
