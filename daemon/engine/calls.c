@@ -237,7 +237,7 @@ static void cancel(struct engine *e, struct engine_call *call)
         call_answer(e, call, ENGINE_NOT_FOUND);
         return;
     }
-    if (!entry || task_state_final((enum task_state)entry->state)) {
+    if (!entry) {
         struct task_record record;
         if (load_finished(e, call, &record))
             answer_with(e, call, ENGINE_CONFLICT, &record);
@@ -311,8 +311,22 @@ static void delete_task(struct engine *e, struct engine_call *call)
     task_record_release(&record);
 }
 
+/* The task ended in this very batch: whether that holds is known after the commit, so the call is looked at again. */
+static bool must_wait(const struct engine *e, const struct engine_call *call)
+{
+    if (call->kind == ENGINE_SUBMIT || call->kind == ENGINE_WAIT)
+        return false;
+    const struct entry *entry = entries_find(&e->entries, call->id);
+    return entry && entry->change && task_state_final((enum task_state)entry->state);
+}
+
 void call_handle(struct engine *e, struct engine_call *call)
 {
+    if (must_wait(e, call)) {
+        call->mail.next = e->again;
+        e->again = &call->mail;
+        return;
+    }
     switch (call->kind) {
     case ENGINE_SUBMIT: submit(e, call); return;
     case ENGINE_WAIT: wait_for(e, call); return;

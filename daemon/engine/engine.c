@@ -129,6 +129,17 @@ static void look_at_clocks(struct engine *e)
     e->now_ns = clock_mono_ns();
 }
 
+/* Calls that waited for the commit go first in the next turn. */
+static void take_again(struct engine *e)
+{
+    while (e->again) {
+        struct mail *mail = e->again;
+        e->again = mail->next;
+        mail->next = e->inbox;
+        e->inbox = mail;
+    }
+}
+
 static void turn(struct engine *e)
 {
     look_at_clocks(e);
@@ -137,6 +148,7 @@ static void turn(struct engine *e)
     timers_run(e);
     attempts_dispatch(e);
     batch_commit(e);
+    take_again(e);
     waiters_expire(e);
     purge(e);
     publish(e);
@@ -174,7 +186,8 @@ static bool stopped(struct engine *e)
     if (!e->stop_ns)
         e->stop_ns = e->now_ns + e->options.drain_us * 1000;
     if (!e->kill_ns && (e->now_ns >= e->stop_ns || atomic_load_explicit(&e->hurry, memory_order_relaxed))) {
-        LOG_NOTICE("the drain time is over; running attempts are cut off", LOG_NUMBER("attempts", e->in_flight));
+        if (e->in_flight)
+            LOG_NOTICE("the drain time is over; running attempts are cut off", LOG_NUMBER("attempts", e->in_flight));
         e->kill_ns = e->now_ns + KILL_NS;
         fire_all(e);
     }

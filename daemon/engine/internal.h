@@ -80,6 +80,7 @@ struct engine {
     struct engine_stats published;
     /* the engine's thread */
     struct mail *inbox; /* taken and not yet handled */
+    struct mail *again; /* calls to be handled after the commit under way; newest first */
     struct entries entries;
     struct scheduler scheduler;
     struct heap due;    /* wall clock: entries */
