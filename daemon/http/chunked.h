@@ -8,8 +8,8 @@
 
 #include "http/framing.h"
 
-#define CHUNKED_EXTENSION_MAX 1024         /* of one chunk */
-#define CHUNKED_EXTENSIONS_MAX (16 * 1024) /* of one message */
+#define CHUNKED_EXTENSION_MAX 1024                 /* of one chunk */
+#define CHUNKED_EXTENSIONS_MAX ((size_t)16 * 1024) /* of one message */
 
 enum chunked_state {
     CHUNK_SIZE,

@@ -6,7 +6,7 @@
 #include "http/connection.h"
 #include "http/reply.h"
 
-enum { DISCARD_MAX = 256 * 1024, KEEP_CAP = 16 * 1024 };
+enum { DISCARD_MAX = 256 * 1024, KEEP_CAP = 16 * 1024 }; /* bytes */
 
 static const struct http_app *app_of(const struct connection *c)
 {

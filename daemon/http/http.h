@@ -95,7 +95,7 @@ void http_reply_problem(struct http_exchange *exchange, const struct problem *pr
 
 /* A streamed reply (chunked; identity until close for HTTP/1.0).  http_stream_write returns the bytes that wait to
  * be sent: a writer that sees more than HTTP_STREAM_HIGH waits for `drained` (called once it fell below a quarter). */
-#define HTTP_STREAM_HIGH (256 * 1024)
+#define HTTP_STREAM_HIGH ((size_t)256 * 1024)
 void http_stream_begin(struct http_exchange *exchange,
                        const struct http_reply *reply); /* reply->body is the first piece */
 size_t http_stream_write(struct http_exchange *exchange, struct slice piece);

@@ -45,6 +45,7 @@ static void on_accept_error(struct evconnlistener *accepting, void *arg)
     LOG_WARNING("accepting connections failed; resting", LOG_TEXT("address", listener->address),
                 LOG_TEXT("error", strerror(errno)));
     listener->resting = evconnlistener_disable(accepting) == 0;
+    http_loop_keep_sweeping(&listener->server->loops[0]); /* which wakes it */
 }
 
 int listener_start(struct listener *listener)
@@ -60,10 +61,12 @@ int listener_start(struct listener *listener)
     return evconnlistener_enable(listener->accepting) < 0 ? -ENOMEM : 0;
 }
 
-void listener_wake(struct listener *listener)
+bool listener_wake(struct listener *listener)
 {
-    if (listener->resting && listener->accepting && evconnlistener_enable(listener->accepting) == 0)
-        listener->resting = false;
+    if (!listener->resting || !listener->accepting)
+        return false;
+    listener->resting = evconnlistener_enable(listener->accepting) < 0;
+    return true;
 }
 
 void listener_stop(struct listener *listener)

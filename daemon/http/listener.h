@@ -30,7 +30,7 @@ struct listener {
 int listener_open(struct http_server *server, const char *address, char *error, size_t error_size);
 int listener_adopt(struct http_server *server, int fd, char *error, size_t error_size);
 int listener_start(struct listener *listener); /* 0 or -errno; before the first loop runs, or on its thread */
-void listener_wake(struct listener *listener); /* accept again after a rest */
+bool listener_wake(struct listener *listener); /* accept again after a rest; true: it was resting */
 void listener_stop(struct listener *listener); /* takes what waits to be accepted, then closes */
 void listener_release(struct listener *listener);
 

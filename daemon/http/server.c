@@ -40,11 +40,20 @@ uint32_t http_loop_take_slot(struct http_loop *home, struct connection *connecti
     uint32_t slot = home->free_slot - 1;
     home->free_slot = home->slots[slot].next_free;
     home->slots[slot].connection = connection;
-    if (!home->sweeping) {
-        struct timeval period = {.tv_usec = HTTP_SWEEP_US};
-        home->sweeping = event_add(home->sweep_event, &period) == 0;
-    }
+    http_loop_keep_sweeping(home);
     return slot;
+}
+
+void http_loop_keep_sweeping(struct http_loop *home)
+{
+    struct timeval period = {.tv_usec = HTTP_SWEEP_US};
+    if (!home->sweeping)
+        home->sweeping = event_add(home->sweep_event, &period) == 0;
+}
+
+static struct connection *connection_at(const struct http_loop *home, uint32_t slot)
+{
+    return home->slots ? home->slots[slot].connection : NULL;
 }
 
 void http_loop_free_slot(struct http_loop *home, uint32_t slot)
@@ -60,16 +69,17 @@ static void on_sweep(evutil_socket_t fd, short what, void *arg)
     (void)fd, (void)what;
     struct http_loop *home = arg;
     struct http_server *server = home->server;
+    bool any = false;
     if (home == &server->loops[0])
         for (size_t i = 0; i < server->n_listeners; i++)
-            listener_wake(&server->listeners[i]);
+            any = listener_wake(&server->listeners[i]) || any;
     int64_t now = clock_mono_ns();
-    bool any = false;
     for (uint32_t i = 0; i < home->n_slots; i++) {
-        if (!home->slots[i].connection)
+        struct connection *connection = connection_at(home, i);
+        if (!connection)
             continue;
         any = true;
-        sweep_connection(home->slots[i].connection, now);
+        sweep_connection(connection, now);
     }
     if (!any) {
         home->sweeping = false;
@@ -284,8 +294,9 @@ static void begin_loop(struct http_loop *home)
 
 static void begin_accepting(struct http_loop *home)
 {
-    for (size_t i = 0; i < home->server->n_listeners; i++)
-        (void)listener_start(&home->server->listeners[i]);
+    struct http_server *server = home->server;
+    for (size_t i = 0; i < server->n_listeners && !server->start_error; i++)
+        server->start_error = listener_start(&server->listeners[i]);
 }
 
 int http_server_start(struct http_server *server)
@@ -303,7 +314,9 @@ int http_server_start(struct http_server *server)
     for (unsigned i = 0; i < server->n_loops; i++)
         on_loop(&server->loops[i], begin_loop);
     on_loop(&server->loops[0], begin_accepting);
-    return 0;
+    if (server->start_error)
+        http_server_stop(server);
+    return server->start_error;
 }
 
 static void end_accepting(struct http_loop *home)
@@ -316,8 +329,8 @@ static void drain_loop(struct http_loop *home)
 {
     home->draining = true;
     for (uint32_t i = 0; i < home->n_slots; i++)
-        if (home->slots[i].connection)
-            connection_drain(home->slots[i].connection);
+        if (connection_at(home, i))
+            connection_drain(connection_at(home, i));
 }
 
 void http_server_quiesce(struct http_server *server)
@@ -333,8 +346,8 @@ void http_server_quiesce(struct http_server *server)
 static void close_all(struct http_loop *home)
 {
     for (uint32_t i = 0; i < home->n_slots; i++)
-        if (home->slots[i].connection)
-            connection_abort(home->slots[i].connection);
+        if (connection_at(home, i))
+            connection_abort(connection_at(home, i));
     connection_run_ready(home); /* frees what was still on the list */
 }
 

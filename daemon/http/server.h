@@ -45,7 +45,7 @@ struct http_loop {
     atomic_bool ping_under_way;
 };
 
-#define HTTP_INPUT_SIZE (64 * 1024)
+#define HTTP_INPUT_SIZE ((size_t)64 * 1024)
 #define HTTP_SWEEP_US 250000
 #define HTTP_LISTENERS_MAX 64
 
@@ -64,6 +64,7 @@ struct http_server {
     size_t n_listeners;
     /* the first loop's thread, which accepts */
     unsigned next_loop;
+    int start_error; /* of listener_start; read by http_server_start */
     /* any thread */
     struct sources sources;
     atomic_size_t connections; /* those that count for the limit */
@@ -82,6 +83,8 @@ struct http_loop *http_loop_current(void);
 /* A slot for the connection, or UINT32_MAX (no memory). */
 uint32_t http_loop_take_slot(struct http_loop *home, struct connection *connection);
 void http_loop_free_slot(struct http_loop *home, uint32_t slot);
+/* Runs the sweep also while there are no connections, until nothing is left for it to do. */
+void http_loop_keep_sweeping(struct http_loop *home);
 /* An accepted socket: chooses a loop and hands it over.  On the first loop's thread; takes the descriptor. */
 void http_server_accepted(struct http_server *server, int fd, bool is_unix, const void *address);
 

@@ -1,5 +1,6 @@
 /* The behaviour of a running server: keep-alive, pipelining, deferred and streamed replies, streamed bodies,
  * disconnects, start and stop, listening addresses. */
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -9,12 +10,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #include <cmocka.h>
+
+#include <satchel/context.h>
 
 #include "base/clock.h"
 #include "http_fixture.h"
@@ -528,6 +532,116 @@ static void test_stop_in_the_middle(void **state)
         close(fds[i]);
 }
 
+/* Out of file descriptors: accepting rests, and goes on by itself. */
+static void test_out_of_descriptors(void **state)
+{
+    struct fixture *f = *state;
+    struct rlimit old, low;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
+    low = old;
+    low.rlim_cur = 128;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &low), 0);
+    int fds[128], n = 0, last = -1;
+    int fd = client_connect(f), late = socket(AF_INET, SOCK_STREAM, 0);
+    client_send_text(fd, GET("/x"));
+    expect_body(fd, 200, "GET /x? fields=1 body=0");
+    while ((last = dup(fd)) >= 0)
+        fds[n++] = last;
+    struct sockaddr_in in = {
+        .sin_family = AF_INET, .sin_port = htons((uint16_t)f->port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    assert_int_equal(connect(late, (const struct sockaddr *)&in, sizeof in), 0);
+    client_send_text(late, GET("/y"));
+    client_send_text(fd, GET("/x")); /* the others are served meanwhile */
+    expect_body(fd, 200, "GET /x? fields=1 body=0");
+    struct pollfd wait = {.fd = late, .events = POLLIN};
+    assert_int_equal(poll(&wait, 1, 100), 0);
+    while (n)
+        close(fds[--n]);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
+    expect_body(late, 200, "GET /y? fields=1 body=0");
+    close(late);
+    close(fd);
+}
+
+/* Several clients at once do everything that can be cut off, over and over; answers come from other threads. */
+struct storm {
+    struct fixture *f;
+    unsigned seed;
+};
+
+static void storm_step(const struct storm *storm, unsigned what)
+{
+    int fd = what & 64 ? client_connect(storm->f) : client_connect_unix(storm->f);
+    switch (what % 8) {
+    case 0: client_send_text(fd, GET("/a") GET("/hold") GET("/b")); break;
+    case 1: client_send_text(fd, GET("/hold")); break;
+    case 2: client_send_text(fd, GET("/out?3000000")); break;
+    case 3:
+        client_send_text(fd, "POST /in?pause HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n");
+        break;
+    case 4: client_send_text(fd, "POST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhel"); break;
+    case 5:
+        client_send_text(fd, GET("/a") "nonsense\r\n\r\n");
+        assert_int_equal(client_response(fd, NULL), 200);
+        assert_int_equal(client_response(fd, NULL), 400);
+        break;
+    default:
+        client_send_text(fd, GET("/a") GET("/b"));
+        assert_int_equal(client_response(fd, NULL), 200);
+        assert_int_equal(client_response(fd, NULL), 200);
+    }
+    struct linger reset = {.l_onoff = what & 32 ? 1 : 0};
+    setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+    if (what & 128)
+        poll(NULL, 0, 1);
+    close(fd);
+}
+
+static void *storm_main(void *arg)
+{
+    struct storm *storm = arg;
+    for (int i = 0; i < 300; i++) {
+        storm->seed = storm->seed * 1103515245 + 12345;
+        storm_step(storm, storm->seed >> 16);
+    }
+    return NULL;
+}
+
+static void test_storm(void **state)
+{
+    struct fixture *f = *state;
+    struct storm storms[4];
+    pthread_t threads[4];
+    for (unsigned i = 0; i < 4; i++) {
+        storms[i] = (struct storm){f, i + 1};
+        assert_int_equal(satchel_thread_create(&threads[i], NULL, storm_main, &storms[i]), 0);
+    }
+    for (unsigned round = 0; round < 200; round++) { /* answers, many of them too late */
+        struct http_ref held[HELD_MAX];
+        pthread_mutex_lock(&f->lock);
+        memcpy(held, f->held, sizeof held);
+        f->ran[0] = '\0';
+        pthread_mutex_unlock(&f->lock);
+        for (unsigned i = 0; i < HELD_MAX; i++)
+            if (held[i].loop)
+                fixture_answer(f, held[i], "late");
+        poll(NULL, 0, 2);
+    }
+    for (unsigned i = 0; i < 4; i++)
+        assert_int_equal(pthread_join(threads[i], NULL), 0);
+    int fd = client_connect(f);
+    client_send_text(fd, GET("/x"));
+    expect_body(fd, 200, "GET /x? fields=1 body=0");
+    close(fd);
+    struct http_stats stats;
+    for (int i = 0; i < WAIT_MS; i++, poll(NULL, 0, 1)) { /* what was given up is given back */
+        http_server_stats(f->server, &stats);
+        if (!stats.connections)
+            break;
+    }
+    assert_int_equal(stats.connections, 0);
+}
+
 static struct http_server *bare_server(void)
 {
     static const struct http_app app;
@@ -633,6 +747,8 @@ int main(void)
         TEST(test_stats_and_heartbeat),
         TEST(test_quiesce),
         TEST(test_stop_in_the_middle),
+        TEST(test_out_of_descriptors),
+        TEST(test_storm),
         cmocka_unit_test(test_addresses),
         TEST(test_unix_stale_and_taken),
         cmocka_unit_test(test_adopt),
