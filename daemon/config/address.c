@@ -6,6 +6,7 @@
 #include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -92,6 +93,8 @@ int address_is_local(const char *text)
         return 1;
     if (!split(text, host, &port))
         return -1;
+    if (strcasecmp(host, "localhost") == 0) /* RFC 6761: never anything else, whatever the resolver knows */
+        return 1;
     struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM}, *found = NULL;
     if (getaddrinfo(host, NULL, &hints, &found) != 0)
         return -1;

@@ -137,7 +137,7 @@ static void add_unknown(struct source *source, const char *section, const char *
 }
 
 /* What libConfuse says: its format strings tell which fault it is. */
-static void on_error(cfg_t *cfg, const char *format, va_list args)
+__attribute__((format(printf, 2, 0))) static void on_error(cfg_t *cfg, const char *format, va_list args)
 {
     struct source *source = current;
     struct config_where where = {source->path, cfg->line > 0 ? (unsigned)cfg->line : 0};
