@@ -25,12 +25,6 @@
 #include "proto/json_out.h"
 #include "proto/timetext.h"
 
-/* The context library may not be linked yet. */
-#pragma weak satchel_tenant
-#pragma weak satchel_task_id
-#pragma weak satchel_request_id
-#pragma weak satchel_trace_current
-
 #define LINE_MAX_BYTES 4096 /* PIPE_BUF */
 #define TAIL_BYTES 32       /* room for the mark and the closing brace */
 #define TEXT_MAX 1024       /* of one message or field, before escaping */
@@ -143,10 +137,9 @@ static void collect(struct line_fields *fields, const struct log_field *given)
     fields->n = 0;
     for (; given && given->name && fields->n < FIELDS_MAX - 6; given++)
         fields->items[fields->n++] = *given;
-    if (!satchel_tenant)
-        return;
     add_known(fields, "tenant", satchel_tenant());
     add_known(fields, "task_id", satchel_task_id());
+    add_known(fields, "attempt", satchel_get_or(satchel_known_var(SATCHEL_ATTEMPT), NULL));
     add_known(fields, "request_id", satchel_request_id());
     if (satchel_trace_current(&trace) == SATCHEL_OK) {
         hex(trace.trace_id, sizeof trace.trace_id, fields->trace_id);

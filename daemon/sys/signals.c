@@ -62,9 +62,13 @@ enum signals_event signals_wait(int64_t timeout_ns)
     }
 }
 
-static void *guard(void *arg)
+static struct { /* written before the thread starts */
+    void (*hurry)(void *arg);
+    void *arg;
+} guarded;
+
+static int wait_for_stop(void)
 {
-    (void)arg;
     sigset_t set;
     int number = 0;
     (void)sigemptyset(&set);
@@ -72,12 +76,25 @@ static void *guard(void *arg)
     (void)sigaddset(&set, SIGINT);
     while (sigwait(&set, &number) != 0)
         ;
+    return number;
+}
+
+static void *guard(void *arg)
+{
+    (void)arg;
+    int number = wait_for_stop();
+    if (guarded.hurry) {
+        guarded.hurry(guarded.arg);
+        number = wait_for_stop();
+    }
     _exit(128 + number);
 }
 
-int signals_guard_stop(void)
+int signals_guard_stop(void (*hurry)(void *arg), void *arg)
 {
     pthread_t thread;
+    guarded.hurry = hurry;
+    guarded.arg = arg;
     int err = satchel_thread_create(&thread, NULL, guard, NULL);
     if (err)
         return err < 0 ? -EAGAIN : -err;

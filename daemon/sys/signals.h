@@ -17,8 +17,9 @@ enum signals_event {
 int signals_block(void); /* 0 or -errno */
 /* Waits for the next one, at most `timeout_ns` (negative: for ever). */
 enum signals_event signals_wait(int64_t timeout_ns);
-/* From now on a second SIGTERM or SIGINT ends the process at once with status 128 + the signal's number, even while
- * main is busy stopping: a thread of its own waits for it.  0 or -errno. */
-int signals_guard_stop(void);
+/* For the time in which main is busy stopping: a thread of its own takes the signals from now on.  The next SIGTERM or
+ * SIGINT calls `hurry` (on that thread; it may come never), the one after that ends the process at once with status
+ * 128 + its number; where `hurry` is NULL, the next one does.  0 or -errno. */
+int signals_guard_stop(void (*hurry)(void *arg), void *arg);
 
 #endif

@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <jansson.h>
 #include <pty.h>
+#include <satchel/context.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -172,6 +173,54 @@ static void test_many_fields(void **state)
     json_decref(line);
 }
 
+static void set_text(satchel_known which, const char *text)
+{
+    assert_int_equal(satchel_set_string(satchel_known_var(which), text, NULL), SATCHEL_OK);
+}
+
+static void test_context_is_added(void **state)
+{
+    (void)state;
+    satchel_context *context = satchel_context_new();
+    satchel_var *key;
+    satchel_trace trace;
+    const satchel_var_spec spec = {
+        .struct_size = sizeof spec, .name = "key", .type = &satchel_string_type, .flags = SATCHEL_VAR_SECRET};
+    assert_non_null(context);
+    assert_int_equal(satchel_context_enter(context), SATCHEL_OK);
+    assert_int_equal(satchel_var_new(&spec, &key), SATCHEL_OK);
+    assert_int_equal(satchel_set_string(key, "hush-hush", NULL), SATCHEL_OK);
+    set_text(SATCHEL_TENANT, "acme");
+    set_text(SATCHEL_REQUEST_ID, "r-1");
+    set_text(SATCHEL_TASK_ID, "0190-x");
+    set_text(SATCHEL_ATTEMPT, "2");
+    static const char parent[] = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    assert_int_equal(satchel_trace_parse(parent, strlen(parent), &trace), SATCHEL_OK);
+    assert_int_equal(satchel_set_trace(&trace, NULL), SATCHEL_OK);
+    redirect(false);
+    LOG_INFO("inside", LOG_TEXT("request_id", "of the caller"));
+    char *text = strdup(written());
+    assert_int_equal(satchel_context_exit(context), SATCHEL_OK);
+    LOG_INFO("outside");
+    json_t *outside = one_line();
+    restore();
+    json_t *line = json_loads(text, JSON_REJECT_DUPLICATES, NULL);
+    assert_non_null(line);
+    assert_string_equal(member(line, "tenant"), "acme");
+    assert_string_equal(member(line, "task_id"), "0190-x");
+    assert_string_equal(member(line, "attempt"), "2");
+    assert_string_equal(member(line, "request_id"), "of the caller"); /* the caller's own field wins */
+    assert_string_equal(member(line, "trace_id"), "4bf92f3577b34da6a3ce929d0e0e4736");
+    assert_string_equal(member(line, "span_id"), "00f067aa0ba902b7");
+    assert_null(strstr(text, "hush-hush"));
+    assert_null(json_object_get(outside, "tenant"));
+    json_decref(line);
+    json_decref(outside);
+    free(text);
+    satchel_var_unref(key);
+    satchel_context_unref(context);
+}
+
 static void test_text_on_a_terminal(void **state)
 {
     (void)state;
@@ -237,10 +286,15 @@ static void test_journal_of_another_stream(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_json_line),       cmocka_unit_test(test_nothing_can_be_injected),
-        cmocka_unit_test(test_line_is_bounded), cmocka_unit_test(test_levels),
-        cmocka_unit_test(test_many_fields),     cmocka_unit_test(test_text_on_a_terminal),
-        cmocka_unit_test(test_journal),         cmocka_unit_test(test_journal_of_another_stream),
+        cmocka_unit_test(test_json_line),
+        cmocka_unit_test(test_nothing_can_be_injected),
+        cmocka_unit_test(test_line_is_bounded),
+        cmocka_unit_test(test_levels),
+        cmocka_unit_test(test_many_fields),
+        cmocka_unit_test(test_context_is_added),
+        cmocka_unit_test(test_text_on_a_terminal),
+        cmocka_unit_test(test_journal),
+        cmocka_unit_test(test_journal_of_another_stream),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

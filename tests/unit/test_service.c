@@ -210,15 +210,35 @@ static void test_signals(void **state)
     assert_int_equal(with_sockets("1", true, check_signals), 0);
 }
 
+static int hurried[2];
+
+static void hurry(void *arg)
+{
+    (void)!write(hurried[1], arg, 1);
+}
+
 static int check_guard(void)
 {
     if (signals_block() != 0)
         return 1;
     (void)kill(getpid(), SIGTERM);
-    if (signals_wait(1000000000) != SIGNALS_STOP || signals_guard_stop() != 0)
+    if (signals_wait(1000000000) != SIGNALS_STOP || signals_guard_stop(NULL, NULL) != 0)
         return 2;
     (void)kill(getpid(), SIGINT);
     (void)poll(NULL, 0, 5000); /* main is busy stopping */
+    return 3;
+}
+
+static int check_hurry(void)
+{
+    char mark = 'h', got = 0;
+    if (signals_block() != 0 || pipe2(hurried, O_CLOEXEC) != 0 || signals_guard_stop(hurry, &mark) != 0)
+        return 1;
+    (void)kill(getpid(), SIGTERM);
+    if (read(hurried[0], &got, 1) != 1 || got != 'h')
+        return 2;
+    (void)kill(getpid(), SIGTERM);
+    (void)poll(NULL, 0, 5000);
     return 3;
 }
 
@@ -226,6 +246,7 @@ static void test_second_stop_ends_at_once(void **state)
 {
     (void)state;
     assert_int_equal(with_sockets("1", true, check_guard), 128 + SIGINT);
+    assert_int_equal(with_sockets("1", true, check_hurry), 128 + SIGTERM);
 }
 
 static int check_limits(void)
