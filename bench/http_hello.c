@@ -9,7 +9,7 @@
 static enum http_body_mode on_head(void *arg, struct http_exchange *exchange, size_t *ret_max_body)
 {
     (void)arg, (void)exchange;
-    *ret_max_body = 1024 * 1024;
+    *ret_max_body = (size_t)1024 * 1024;
     return HTTP_BODY_WHOLE;
 }
 

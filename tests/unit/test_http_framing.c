@@ -13,6 +13,7 @@
 #include "http/date.h"
 #include "http/request.h"
 #include "http/source.h"
+#include "http_mutate.h"
 
 static const struct framing_limits limits = {.header_bytes = 200, .header_line = 80, .header_count = 6, .target = 40};
 
@@ -57,38 +58,6 @@ static struct verdict scan_chunks(const char *data, size_t len, size_t step, cha
     verdict.end = verdict.result == FRAMING_DONE ? at : 0;
     verdict.code = problem.code;
     return verdict;
-}
-
-static uint64_t random_state = 88172645463325252u;
-
-static unsigned random_below(unsigned n) /* xorshift: the same in every run */
-{
-    random_state ^= random_state << 13;
-    random_state ^= random_state >> 7;
-    random_state ^= random_state << 17;
-    return (unsigned)(random_state >> 33) % n;
-}
-
-/* Flips, drops, doubles a few bytes, mostly to ones that matter. */
-static size_t mutate(char *data, size_t len, size_t cap)
-{
-    static const char liked[] = "\r\n\r\n :\t\0;=\"chunked0fF,HTTP/1.1\x80\x7f";
-    for (unsigned n = random_below(4); n; n--) {
-        size_t at = random_below((unsigned)len);
-        switch (random_below(3)) {
-        case 0: data[at] = liked[random_below(sizeof liked)]; break;
-        case 1:
-            memmove(data + at, data + at + 1, len - at - 1);
-            len--;
-            break;
-        default:
-            if (len < cap) {
-                memmove(data + at + 1, data + at, len - at);
-                len++;
-            }
-        }
-    }
-    return len;
 }
 
 static void assert_same(const char *what, const char *data, size_t len, struct verdict a, struct verdict b, size_t step)

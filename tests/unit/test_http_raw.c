@@ -9,11 +9,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
 #include "http_fixture.h"
+#include "http_mutate.h"
 
 #define END "GET /end HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"
 #define H "Host: h\r\n"
@@ -297,6 +299,64 @@ static void test_error_after_pipelined(void **state)
     check_row(&row, client_connect_unix(&fixture), true);
 }
 
+struct outcome {
+    char statuses[256], ran[512];
+};
+
+/* Sends it and nothing more; what was answered and what ran.  100 (Continue) depends on the pieces: left out. */
+static void try_input(const char *data, size_t len, bool bytewise, struct outcome *ret)
+{
+    pthread_mutex_lock(&fixture.lock);
+    fixture.ran[0] = '\0';
+    pthread_mutex_unlock(&fixture.lock);
+    int fd = client_connect_unix(&fixture);
+    if (bytewise)
+        client_send_bytewise(fd, data, len);
+    else
+        client_send(fd, data, len);
+    shutdown(fd, SHUT_WR);
+    struct buf output = BUF_INIT;
+    if (!client_read_all(fd, &output, WAIT_MS))
+        fail_msg("the connection does not end: %.*s", (int)len, data);
+    for (char *interim; output.data && (interim = strstr(output.data, "HTTP/1.1 100 Continue\r\n\r\n"));) {
+        memmove(interim, interim + 25, strlen(interim + 25) + 1);
+        output.len -= 25;
+    }
+    ret->statuses[0] = '\0';
+    if (output.len)
+        statuses_of(&output, false, ret->statuses, sizeof ret->statuses);
+    pthread_mutex_lock(&fixture.lock);
+    snprintf(ret->ran, sizeof ret->ran, "%s", fixture.ran);
+    pthread_mutex_unlock(&fixture.lock);
+    buf_release(&output);
+    close(fd);
+}
+
+/* Whatever comes, in whatever pieces: the same answers, the same requests run, and the connection ends. */
+static void test_damaged_inputs(void **state)
+{
+    (void)state;
+    unsigned answered = 0;
+    for (unsigned i = 0; i < 3000; i++) {
+        const struct row *row = &rows[random_below(sizeof rows / sizeof *rows)];
+        char data[1024];
+        size_t len = row->len;
+        memcpy(data, row->input, len);
+        memcpy(data + len, END, sizeof END - 1);
+        len = mutate(data, len + sizeof END - 1, sizeof data);
+        if (memmem(data, len, "HEAD", 4)) /* where its answer has no body cannot be told afterwards */
+            continue;
+        struct outcome whole, pieces;
+        try_input(data, len, false, &whole);
+        try_input(data, len, true, &pieces);
+        if (strcmp(whole.statuses, pieces.statuses) != 0 || strcmp(whole.ran, pieces.ran) != 0)
+            fail_msg("at once \"%s\" ran \"%s\", in pieces \"%s\" ran \"%s\": %.*s", whole.statuses, whole.ran,
+                     pieces.statuses, pieces.ran, (int)len, data);
+        answered += whole.statuses[0] != '\0';
+    }
+    assert_true(answered > 2000);
+}
+
 static int start(void **state)
 {
     (void)state;
@@ -317,6 +377,7 @@ int main(void)
         cmocka_unit_test(test_rows_at_once),
         cmocka_unit_test(test_rows_bytewise),
         cmocka_unit_test(test_error_after_pipelined),
+        cmocka_unit_test(test_damaged_inputs),
     };
     return cmocka_run_group_tests(tests, start, stop);
 }
