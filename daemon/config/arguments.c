@@ -174,6 +174,7 @@ void arguments_help(void (*put)(void *arg, const char *line), void *arg)
         put_wrapped(head, table[i].text, put, arg);
     }
     put(arg, "");
-    put(arg, "Every setting can be given in " SATCHEL_SYSCONFDIR "/satchel/satcheld.conf and in conf.d/*.conf beside");
-    put(arg, "it; see satcheld.conf(5).  The command line wins.");
+    put(arg, "Every setting can be given in these files, see satcheld.conf(5); the command line wins:");
+    put(arg, "  " SATCHEL_SYSCONFDIR "/satchel/satcheld.conf");
+    put(arg, "  " SATCHEL_SYSCONFDIR "/satchel/conf.d/*.conf");
 }

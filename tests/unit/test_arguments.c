@@ -112,7 +112,7 @@ static void test_too_many_addresses(void **state)
 
 static void collect(void *arg, const char *line)
 {
-    assert_true(strlen(line) <= 100);
+    assert_true(strlen(line) <= 88 || strstr(line, SATCHEL_SYSCONFDIR));
     buf_printf(arg, "%s\n", line);
 }
 
