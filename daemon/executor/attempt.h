@@ -52,6 +52,7 @@ struct attempt {
     int64_t previous_lost;      /* how many attempts were cut off before */
     const struct attempt_host *host;
     void *host_arg;
+    const char *url;            /* the pool's: where child processes reach this daemon; NULL: nowhere */
     uint32_t slot;              /* the engine's: why it fired the cancel object */
     /* the report: set by the worker and the executor */
     int64_t started_us, finished_us; /* wall clock */
@@ -65,6 +66,8 @@ struct attempt {
 void attempt_succeed(struct attempt *attempt, struct slice result_json); /* copies; too large: failed, limit */
 void attempt_fail(struct attempt *attempt, bool final, enum error_type error, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
+/* The same with the bytes of any text: a string where it is not strict JSON (invalid UTF-8 and NUL: U+FFFD). */
+void attempt_succeed_text(struct attempt *attempt, struct slice text);
 /* Fails the attempt as its fired cancel object says: canceled, timeout, deadline, or lost at a shutdown. */
 void attempt_end_canceled(struct attempt *attempt);
 

@@ -22,6 +22,8 @@ struct task_type {
     int64_t timeout_us;              /* of one attempt, unless the submission says otherwise; 0: none */
     unsigned concurrency;            /* attempts at once on this node; 0: no limit of its own */
     unsigned propagate;              /* enum propagate */
+    size_t max_result;               /* longest result, bytes */
+    int max_depth;                   /* deepest nesting of a result */
     bool quick;                      /* runs in microseconds and never blocks (noop, echo) */
 };
 

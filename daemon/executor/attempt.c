@@ -1,0 +1,70 @@
+/* The ends of an attempt.  Called by every executor, on the attempt's worker thread. */
+#include "executor/attempt.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "executor/executor.h"
+#include "executor/result.h"
+#include "proto/json_out.h"
+
+#define MESSAGE_SIZE 1024
+
+static void end(struct attempt *attempt, enum attempt_end how, struct task_outcome *outcome)
+{
+    task_outcome_unref(attempt->outcome);
+    attempt->outcome = outcome;
+    attempt->end = outcome || how == ATTEMPT_LOST ? how : ATTEMPT_FAILED; /* no memory: may be repeated */
+}
+
+void attempt_succeed(struct attempt *attempt, struct slice result_json)
+{
+    if (result_json.len > attempt->type->max_result) {
+        attempt_fail(attempt, true, ERROR_TYPE_LIMIT, "the result has %zu bytes; the limit is %zu", result_json.len,
+                     attempt->type->max_result);
+        return;
+    }
+    struct blob *blob = blob_new(result_json);
+    struct task_outcome *outcome = blob ? task_outcome_success(blob) : NULL;
+    if (!outcome)
+        blob_unref(blob);
+    end(attempt, ATTEMPT_SUCCEEDED, outcome);
+}
+
+void attempt_succeed_text(struct attempt *attempt, struct slice text)
+{
+    struct buf json = BUF_INIT;
+    result_from_text(text, attempt->type->max_depth, &json);
+    if (buf_ok(&json))
+        attempt_succeed(attempt, buf_slice(&json));
+    else
+        attempt_fail(attempt, false, ERROR_TYPE_OOM, "no memory for a result of %zu bytes", text.len);
+    buf_release(&json);
+}
+
+void attempt_fail(struct attempt *attempt, bool final, enum error_type error, const char *format, ...)
+{
+    char message[MESSAGE_SIZE];
+    va_list args;
+    va_start(args, format);
+    (void)vsnprintf(message, sizeof message, format, args);
+    va_end(args);
+    struct buf clean = BUF_INIT; /* a cut or a handler's bytes must not make invalid UTF-8 */
+    result_clean_utf8(slice_str(message), &clean);
+    struct slice text = buf_ok(&clean) && clean.len ? buf_slice(&clean) : SLICE_LITERAL("failed");
+    end(attempt, final ? ATTEMPT_FAILED_FINAL : ATTEMPT_FAILED, task_outcome_failure(error, text));
+    buf_release(&clean);
+}
+
+void attempt_end_canceled(struct attempt *attempt)
+{
+    switch ((enum cancel_reason)satchel_cancel_reason(attempt->cancel)) {
+    case CANCEL_TIMEOUT: attempt_fail(attempt, false, ERROR_TYPE_TIMEOUT, "the attempt's time limit ran out"); return;
+    case CANCEL_DEADLINE: attempt_fail(attempt, true, ERROR_TYPE_DEADLINE, "the task's deadline passed"); return;
+    case CANCEL_SHUTDOWN:
+        end(attempt, ATTEMPT_LOST, task_outcome_failure(ERROR_TYPE_LOST, SLICE_LITERAL("the daemon was stopped")));
+        return;
+    case CANCEL_REQUESTED: break;
+    }
+    attempt_fail(attempt, true, ERROR_TYPE_CANCELED, "canceled");
+}
