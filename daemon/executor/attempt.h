@@ -42,24 +42,24 @@ struct attempt_host {
 struct attempt {
     /* the order */
     struct mail mail;
-    uint8_t mail_kind;          /* the engine's: tells its messages apart */
-    struct task_spec *spec;     /* a reference of its own */
+    uint8_t mail_kind;      /* the engine's: tells its messages apart */
+    struct task_spec *spec; /* a reference of its own */
     const struct task_type *type;
-    uint32_t number;            /* 1 is the first */
-    uint32_t failures;          /* attempts that failed before this one (lost ones not counted) */
-    satchel_cancel *cancel;     /* a reference of its own; fired with an enum cancel_reason */
-    int64_t deadline_us;        /* wall clock: the task's deadline or this attempt's time limit; 0: none */
-    int64_t previous_lost;      /* how many attempts were cut off before */
+    uint32_t number;        /* 1 is the first */
+    uint32_t failures;      /* attempts that failed before this one (lost ones not counted) */
+    satchel_cancel *cancel; /* a reference of its own; fired with an enum cancel_reason */
+    int64_t deadline_us;    /* wall clock: the task's deadline or this attempt's time limit; 0: none */
+    int64_t previous_lost;  /* how many attempts were cut off before */
     const struct attempt_host *host;
     void *host_arg;
-    const char *url;            /* the pool's: where child processes reach this daemon; NULL: nowhere */
-    uint32_t slot;              /* the engine's: why it fired the cancel object */
+    const char *url; /* the pool's: where child processes reach this daemon; NULL: nowhere */
+    uint32_t slot;   /* the engine's: why it fired the cancel object */
     /* the report: set by the worker and the executor */
     int64_t started_us, finished_us; /* wall clock */
     int64_t run_ns;                  /* monotonic time from start to end */
     enum attempt_end end;
-    struct task_outcome *outcome;    /* owned; NULL: out of memory (counts as failed, oom) */
-    int64_t retry_after_us;          /* the executor asks for this pause; negative: the backoff decides */
+    struct task_outcome *outcome; /* owned; NULL: out of memory (counts as failed, oom) */
+    int64_t retry_after_us;       /* the executor asks for this pause; negative: the backoff decides */
 };
 
 /* Shorthands for executors: each ends the attempt; the last call counts. */

@@ -201,9 +201,8 @@ static void run_spawn(struct attempt *attempt)
 }
 
 const struct builtin builtins[] = {
-    {"satchel.noop", run_noop, true},   {"satchel.echo", run_echo, true},
-    {"satchel.sleep", run_sleep, false}, {"satchel.fail", run_fail, true},
-    {"satchel.context", builtin_context, true}, {"satchel.spawn", run_spawn, false},
+    {"satchel.noop", run_noop, true}, {"satchel.echo", run_echo, true},           {"satchel.sleep", run_sleep, false},
+    {"satchel.fail", run_fail, true}, {"satchel.context", builtin_context, true}, {"satchel.spawn", run_spawn, false},
 };
 const size_t n_builtins = sizeof builtins / sizeof builtins[0];
 

@@ -25,14 +25,21 @@ static bool is_known(const satchel_var *var)
     return false;
 }
 
-/* Variables set through the body or by configured headers: all of them are strings. */
+/* Variables set through the body, by configured headers, or by a program of its own kind: those that have a text. */
 static int put_other(satchel_var *var, void *data, void *arg)
 {
+    struct json_out *j = arg;
     satchel_value *value;
+    (void)data;
     if (is_known(var) || satchel_get_value(var, &value) != SATCHEL_OK)
         return 0;
-    if (satchel_value_type(value) == &satchel_string_type)
-        put(arg, satchel_var_name(var), data);
+    size_t len = satchel_value_text(value, NULL, 0);
+    char *text = len < SIZE_MAX ? malloc(len + 1) : NULL;
+    if (text && satchel_value_text(value, text, len + 1) == len)
+        json_out_member(j, satchel_var_name(var), slice_of(text, len));
+    else if (len < SIZE_MAX)
+        j->to->failed = true;
+    free(text);
     satchel_value_unref(value);
     return 0;
 }

@@ -49,8 +49,7 @@ static int set_limits(const struct attempt *attempt)
 
 satchel_context *attempt_context_enter(struct attempt *attempt)
 {
-    satchel_context *context =
-        attempt->spec->live ? satchel_context_copy(attempt->spec->live) : satchel_context_new();
+    satchel_context *context = attempt->spec->live ? satchel_context_copy(attempt->spec->live) : satchel_context_new();
     if (!context)
         return NULL;
     if (satchel_context_enter(context) != SATCHEL_OK) {

@@ -20,6 +20,22 @@ static void set_end_times(struct attempt *attempt, int64_t start_ns)
     attempt->finished_us = attempt->started_us + attempt->run_ns / 1000; /* never before the start */
 }
 
+/* A handler that ends its thread does not come back to attempt_context_leave. */
+static void drop_context(void *context)
+{
+    satchel_context_unref(context);
+}
+
+static void run_in(satchel_context *context, struct attempt *attempt)
+{
+    pthread_cleanup_push(drop_context, context);
+    if (satchel_cancel_reason(attempt->cancel))
+        attempt_end_canceled(attempt);
+    else
+        attempt->type->executor->run(attempt->type, attempt);
+    pthread_cleanup_pop(0);
+}
+
 bool attempt_run(struct attempt *attempt)
 {
     bool clean = true;
@@ -28,10 +44,7 @@ bool attempt_run(struct attempt *attempt)
     attempt->end = ATTEMPT_FAILED;
     satchel_context *context = attempt_context_enter(attempt);
     if (context) {
-        if (satchel_cancel_reason(attempt->cancel))
-            attempt_end_canceled(attempt);
-        else
-            attempt->type->executor->run(attempt->type, attempt);
+        run_in(context, attempt);
         clean = attempt_context_leave(context);
     } else {
         attempt_fail(attempt, false, ERROR_TYPE_OOM, "no memory for the attempt's context");
