@@ -84,13 +84,7 @@ void sqlite_db_bind_text(sqlite3_stmt *stmt, int column, struct slice text)
         (void)sqlite3_bind_null(stmt, column);
 }
 
-static bool no_space(sqlite3 *db)
-{
-    int number = sqlite3_system_errno(db);
-    return number == ENOSPC || number == EDQUOT || number == EFBIG;
-}
-
-enum store_result sqlite_db_result(sqlite3 *db, int rc)
+enum store_result sqlite_db_result(int rc)
 {
     switch (rc & 0xff) {
     case SQLITE_OK:
@@ -101,13 +95,8 @@ enum store_result sqlite_db_result(sqlite3 *db, int rc)
     case SQLITE_LOCKED:
     case SQLITE_INTERRUPT:
     case SQLITE_NOMEM: return STORE_BUSY;
-    case SQLITE_IOERR:
-        if (rc == SQLITE_IOERR_NOMEM)
-            return STORE_BUSY;
-        /* After a failed fsync nobody knows what is on disk, whatever the reason: the process must recover. */
-        if (rc != SQLITE_IOERR_FSYNC && rc != SQLITE_IOERR_DIR_FSYNC && no_space(db))
-            return STORE_FULL;
-        return STORE_FATAL;
+    case SQLITE_IOERR: /* after a failed fsync nobody knows what is on disk: the process must recover */
+        return rc == SQLITE_IOERR_NOMEM ? STORE_BUSY : STORE_FATAL;
     default: return STORE_FATAL;
     }
 }

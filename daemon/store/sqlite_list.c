@@ -140,7 +140,7 @@ static enum store_result find_task(struct source *source, struct read_call *call
         if (rc == SQLITE_ROW || rc == SQLITE_DONE)
             return STORE_NOT_FOUND;
     }
-    return sqlite_db_result(source->db, rc);
+    return sqlite_db_result(rc);
 }
 
 static void read_task(struct read_source *base, struct read_call *call)
@@ -350,7 +350,7 @@ static void read_list(struct read_source *base, struct read_call *call)
     source->until_ns = clock_mono_ns() + READ_TIME_NS;
     struct scan scan = {.source = source, .call = call};
     int rc = list(source, &scan);
-    call->result = sqlite_db_result(source->db, rc);
+    call->result = sqlite_db_result(rc);
     if (call->result == STORE_OK)
         return;
     for (size_t i = 0; i < call->n; i++)
@@ -368,7 +368,7 @@ static enum store_result begin(struct read_source *base)
     struct source *source = (struct source *)base;
     source->until_ns = INT64_MAX;
     int rc = sqlite_db_run(source->single[BEGIN]);
-    return sqlite_db_result(source->db, rc);
+    return sqlite_db_result(rc);
 }
 
 static void end(struct read_source *base)

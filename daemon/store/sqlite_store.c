@@ -30,7 +30,7 @@ static const char *const statement_texts[] = {
 /* The reading statements of one operation see one state and take SQLite's locks once. */
 static enum store_result end_reading(struct sqlite_store *store, int rc)
 {
-    enum store_result result = sqlite_db_result(store->db, rc);
+    enum store_result result = sqlite_db_result(rc);
     int ended = sqlite_db_run(store->statements[STATEMENT_COMMIT]);
     if (ended != SQLITE_DONE && !sqlite3_get_autocommit(store->db))
         (void)sqlite_db_run(store->statements[STATEMENT_ROLLBACK]);
@@ -135,7 +135,7 @@ static enum store_result find_key(struct store *base, const unsigned char key[ST
     (void)sqlite3_reset(stmt);
     if (rc == SQLITE_DONE)
         return STORE_NOT_FOUND;
-    return sqlite_db_result(store->db, rc);
+    return sqlite_db_result(rc);
 }
 
 static uint64_t greatest_seq(struct store *base)

@@ -4,6 +4,7 @@
  * Called by SQLite on the thread that uses the connection. */
 #include "store/sqlite_vfs.h"
 
+#include <errno.h>
 #include <stdio.h>
 
 struct file {
@@ -24,6 +25,12 @@ static int injected(sqlite3_file *file, enum sqlite_disk_op op)
     return faults->fault ? faults->fault(faults->arg, op, f->is_wal) : SQLITE_OK;
 }
 
+/* SQLite knows ENOSPC as "full"; a quota and a limit on a file's size are the same to us: it may work later. */
+static int full_or(int rc, int number)
+{
+    return number == ENOSPC || number == EDQUOT || number == EFBIG ? SQLITE_FULL : rc;
+}
+
 static int on_close(sqlite3_file *file)
 {
     return real_of(file)->pMethods->xClose(real_of(file));
@@ -37,7 +44,11 @@ static int on_read(sqlite3_file *file, void *to, int n, sqlite3_int64 at)
 static int on_write(sqlite3_file *file, const void *from, int n, sqlite3_int64 at)
 {
     int rc = injected(file, SQLITE_DISK_WRITE);
-    return rc ? rc : real_of(file)->pMethods->xWrite(real_of(file), from, n, at);
+    if (rc)
+        return rc;
+    errno = 0;
+    rc = real_of(file)->pMethods->xWrite(real_of(file), from, n, at);
+    return rc == SQLITE_IOERR_WRITE ? full_or(rc, errno) : rc;
 }
 
 static int on_truncate(sqlite3_file *file, sqlite3_int64 size)
@@ -91,7 +102,9 @@ static int on_characteristics(sqlite3_file *file)
 
 static int on_shm_map(sqlite3_file *file, int page, int size, int extend, void volatile **ret)
 {
-    return real_of(file)->pMethods->xShmMap(real_of(file), page, size, extend, ret);
+    errno = 0;
+    int rc = real_of(file)->pMethods->xShmMap(real_of(file), page, size, extend, ret);
+    return rc == SQLITE_IOERR_SHMSIZE ? full_or(rc, errno) : rc;
 }
 
 static int on_shm_lock(sqlite3_file *file, int offset, int n, int flags)

@@ -23,7 +23,7 @@ enum store_result sqlite_end(struct sqlite_store *store, int rc)
         store->full = false;
         return STORE_OK;
     }
-    enum store_result result = sqlite_db_result(store->db, rc);
+    enum store_result result = sqlite_db_result(rc);
     store->full = result == STORE_FULL;
     if (!sqlite3_get_autocommit(store->db)) {
         int undone = sqlite_db_run(store->statements[STATEMENT_ROLLBACK]);
