@@ -283,32 +283,33 @@ static int gather(sqlite3_stmt *row, sqlite3_stmt *payload, struct bodies *ret)
     return SQLITE_OK;
 }
 
-/* A context that lost its variables still belongs to its tenant: a task must not run as nobody. */
-static satchel_context *context_of_tenant(struct slice tenant)
+static int from_library(int status)
 {
-    satchel_context *empty = satchel_context_new(), *context = NULL;
-    satchel_value *value = NULL;
-    if (empty && satchel_value_string(tenant.data, tenant.len, &value) == SATCHEL_OK)
-        (void)satchel_context_with(empty, satchel_known_var(SATCHEL_TENANT), value, &context);
-    satchel_value_unref(value);
-    satchel_context_unref(empty);
-    return context;
+    return status == SATCHEL_OK ? SQLITE_OK : status == SATCHEL_ENOMEM ? SQLITE_NOMEM : SQLITE_CORRUPT;
 }
 
-static satchel_context *restore_context(const struct task_spec *spec)
+/* A context that lost its variables still belongs to its tenant: a task must not run as nobody. */
+static int context_of_tenant(struct slice tenant, satchel_context **ret)
 {
-    satchel_context *context = NULL;
-    int status = SATCHEL_OK;
+    static const char header[] = "X-Tenant-ID";
+    const satchel_field field = {
+        .name = header, .value = tenant.data, .name_len = sizeof header - 1, .value_len = tenant.len};
+    size_t n_problems = 0;
+    return from_library(satchel_extract(&field, 1, ret, NULL, &n_problems));
+}
+
+static int restore_context(const struct task_spec *spec, satchel_context **ret)
+{
     if (spec->context.len) {
-        status = satchel_context_from_json(spec->context.data, spec->context.len, &context);
+        int status = satchel_context_from_json(spec->context.data, spec->context.len, ret);
         if (status == SATCHEL_OK || status == SATCHEL_ENOMEM)
-            return context;
+            return from_library(status);
         char id[TASK_ID_TEXT_SIZE];
         task_id_format(spec->id, id);
         LOG_ERROR("a stored context cannot be read; the task keeps its tenant alone", LOG_TEXT("stored_task", id),
                   LOG_TEXT("reason", satchel_strerror(status)));
     }
-    return context_of_tenant(spec->tenant);
+    return context_of_tenant(spec->tenant, ret);
 }
 
 static int read_spec(sqlite3_stmt *row, const struct bodies *bodies, struct task_spec **ret)
@@ -346,13 +347,12 @@ static int read_spec(sqlite3_stmt *row, const struct bodies *bodies, struct task
     spec->run_at_us = other.run_at_us;
     spec->timeout_us = other.timeout_us;
     spec->backoff = other.backoff;
-    spec->live = restore_context(spec);
-    if (!spec->live) {
+    int rc = restore_context(spec, &spec->live);
+    if (rc == SQLITE_OK)
+        *ret = spec;
+    else
         task_spec_unref(spec);
-        return SQLITE_NOMEM;
-    }
-    *ret = spec;
-    return SQLITE_OK;
+    return rc;
 }
 
 static int read_outcome(sqlite3_stmt *row, const struct bodies *bodies, struct task_outcome **ret)

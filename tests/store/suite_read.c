@@ -236,6 +236,33 @@ static void test_trace_and_request_id(void **state)
     assert_lists(place, query, NULL, 0);
 }
 
+/* The form that the context library writes today is the one that the filters know. */
+static void test_filters_know_the_stored_form(void **state)
+{
+    struct place *place = *state;
+    static const char parent[] = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    static const char request[] = "r\\\"/{}-9";
+    const satchel_field fields[] = {
+        {.name = "X-Tenant-ID", .value = "acme", .name_len = 11, .value_len = 4},
+        {.name = "traceparent", .value = parent, .name_len = 11, .value_len = sizeof parent - 1},
+        {.name = "X-Request-ID", .value = request, .name_len = 12, .value_len = sizeof request - 1},
+    };
+    satchel_context *context = NULL;
+    size_t n_problems = 0, len = 0;
+    char *json = NULL;
+    assert_int_equal(satchel_extract(fields, 3, &context, NULL, &n_problems), SATCHEL_OK);
+    assert_int_equal(satchel_context_to_json(context, SATCHEL_JSON_SECRETS, &json, &len), SATCHEL_OK);
+    struct task_id id = add_with(place, NO_TEXT, slice_of(json, len));
+    satchel_free(json);
+    satchel_context_unref(context);
+    struct list_query query = query_of("acme");
+    query.trace_id = SLICE_LITERAL("4bf92f3577b34da6a3ce929d0e0e4736");
+    query.request_id = slice_str(request);
+    assert_lists(place, query, &id, 1);
+    query.request_id = SLICE_LITERAL("r");
+    assert_lists(place, query, NULL, 0);
+}
+
 /* Filters look into bodies beside the row as well. */
 static void test_filters_on_large_texts(void **state)
 {
@@ -480,6 +507,7 @@ int store_suite_read(const struct store_factory *given)
         TEST(test_state_and_name),
         TEST(test_labels),
         TEST(test_trace_and_request_id),
+        TEST(test_filters_know_the_stored_form),
         TEST(test_filters_on_large_texts),
         TEST(test_parent_and_root),
         TEST(test_1000_tenants_see_their_own),

@@ -220,6 +220,7 @@ static void test_unreadable_context_keeps_its_tenant(void **state)
     assert_non_null(record.spec);
     satchel_value *tenant = NULL;
     assert_int_equal(satchel_context_get(record.spec->live, satchel_known_var(SATCHEL_TENANT), &tenant), SATCHEL_OK);
+    assert_non_null(tenant);
     satchel_value_unref(tenant);
     task_record_release(&record);
     task_spec_unref(spec);
