@@ -2,7 +2,6 @@
  * exchange_consume tells it whole, as the steps that the input takes; what it waits for is the input state. */
 #include <stdlib.h>
 
-#include "base/log.h"
 #include "http/connection.h"
 #include "http/reply.h"
 

@@ -5,6 +5,8 @@
  * client has gone is not found, and the late answer is dropped.  Requests of one connection are handled strictly
  * one after the other.
  *
+ * No call below ever calls back into the application: what it makes possible happens after the caller returned.
+ *
  * Thread: everything about an exchange happens on its loop's thread.  Server calls: the thread that owns it. */
 #ifndef SATCHEL_HTTP_HTTP_H
 #define SATCHEL_HTTP_HTTP_H
@@ -66,7 +68,10 @@ struct http_app {
     void (*request)(void *arg, struct http_exchange *exchange);
     /* HTTP_BODY_STREAM: false pauses reading until http_resume. */
     bool (*body)(void *arg, struct http_exchange *exchange, struct slice piece, bool end);
-    /* The client went away before the reply was complete; the exchange is gone when this returns. */
+    /* There is nobody to reply to any more: the client went away before the reply was complete, or what it sent of
+     * the body was malformed, too long or too slow (the server answers that itself), or the server stops.  Called at
+     * most once, and only after `head`; the exchange is gone when this returns.  A client that has shut its sending
+     * side alone is given a second for its answer. */
     void (*gone)(void *arg, struct http_exchange *exchange);
     /* The server itself answers a broken request with `problem`: the application writes the body (problem+json). */
     void (*encode_problem)(void *arg, const struct problem *problem, struct buf *out);
@@ -96,8 +101,8 @@ void http_reply_problem(struct http_exchange *exchange, const struct problem *pr
 /* A streamed reply (chunked; identity until close for HTTP/1.0).  http_stream_write returns the bytes that wait to
  * be sent: a writer that sees more than HTTP_STREAM_HIGH waits for `drained` (called once it fell below a quarter). */
 #define HTTP_STREAM_HIGH ((size_t)256 * 1024)
-void http_stream_begin(struct http_exchange *exchange,
-                       const struct http_reply *reply); /* reply->body is the first piece */
+/* reply->body is the first piece. */
+void http_stream_begin(struct http_exchange *exchange, const struct http_reply *reply);
 size_t http_stream_write(struct http_exchange *exchange, struct slice piece);
 void http_stream_on_drained(struct http_exchange *exchange, void (*drained)(void *arg, struct http_exchange *exchange));
 void http_stream_end(struct http_exchange *exchange); /* ends the exchange */
@@ -132,8 +137,9 @@ int http_server_adopt(struct http_server *server, int fd, char *error, size_t er
 int http_server_start(struct http_server *server);                                         /* 0 or -errno */
 /* The bound addresses, "http://127.0.0.1:8640" or "unix:/path", by index; NULL: past the end. */
 const char *http_server_address(const struct http_server *server, size_t index);
-void http_server_quiesce(
-    struct http_server *server); /* stop accepting; close idle connections; answer the rest, each with close */
+/* Stops accepting (who is connected already is still served), closes idle connections, answers the rest with
+ * `Connection: close`.  Returns when every loop has taken note; watch http_stats.connections for the end. */
+void http_server_quiesce(struct http_server *server);
 void http_server_stop(struct http_server *server); /* closes everything, ends the loops */
 void http_server_free(struct http_server *server); /* NULL is fine; removes unix socket files it made */
 
