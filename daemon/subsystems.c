@@ -24,7 +24,7 @@ struct daemon {
     struct config *config; /* a reference */
     const int *fds;
     size_t n_fds;
-    char *url;        /* what child processes are told */
+    char *url; /* what child processes are told */
     char *store_url;
     struct store *store;
     struct reader *reader;
@@ -38,31 +38,43 @@ struct daemon {
 
 /* ---- the store ---- */
 
+/* With its parents: a user's own ~/.local/state may not be there yet. */
 static int make_data_dir(const char *path, char *error, size_t error_size)
 {
-    if (mkdir(path, 0700) < 0 && errno != EEXIST) {
-        (void)snprintf(error, error_size, "cannot make the data directory %s: %s (choose one with --data-dir)", path,
-                       strerror(errno));
-        return -1;
+    char *part = strdup(path);
+    int err = part ? 0 : ENOMEM;
+    for (char *slash = part; !err && slash;) {
+        slash = strchr(slash + 1, '/');
+        if (slash)
+            *slash = '\0';
+        if (mkdir(part, 0700) < 0 && errno != EEXIST && errno != EROFS && errno != EACCES)
+            err = errno;
+        if (slash)
+            *slash = '/';
     }
-    if (access(path, W_OK | X_OK) < 0) {
-        (void)snprintf(error, error_size, "cannot write to the data directory %s: %s", path, strerror(errno));
-        return -1;
-    }
-    return 0;
+    free(part);
+    if (!err && access(path, W_OK | X_OK) < 0)
+        err = errno;
+    if (err)
+        (void)snprintf(error, error_size, "cannot use the data directory %s: %s (choose one with --data-dir)", path,
+                       strerror(err));
+    return err ? -1 : 0;
+}
+
+/* A store elsewhere needs no data directory. */
+static bool store_is_in_data_dir(const struct config *config)
+{
+    size_t len = config->data_dir ? strlen(config->data_dir) : 0;
+    return len > 0 && strncmp(config->store, "sqlite:", 7) == 0 &&
+           strncmp(config->store + 7, config->data_dir, len) == 0;
 }
 
 static int start_store(struct daemon *d, char *error, size_t error_size)
 {
     const struct config *config = d->config;
-    if (config->store) {
-        d->store_url = strdup(config->store);
-    } else {
-        if (make_data_dir(config->data_dir, error, error_size) < 0)
-            return -1;
-        if (asprintf(&d->store_url, "sqlite:%s/satchel.db", config->data_dir) < 0)
-            d->store_url = NULL;
-    }
+    if (store_is_in_data_dir(config) && make_data_dir(config->data_dir, error, error_size) < 0)
+        return -1;
+    d->store_url = strdup(config->store);
     if (!d->store_url) {
         (void)snprintf(error, error_size, "out of memory");
         return -1;
@@ -149,8 +161,10 @@ static void stop_api(struct daemon *d)
 
 static int start_http(struct daemon *d, char *error, size_t error_size)
 {
-    struct http_server_options options = {
-        .loops = d->config->loops, .limits = limits_of(d->config), .app = api_http_app(d->api), .server_name = "satcheld"};
+    struct http_server_options options = {.loops = d->config->loops,
+                                          .limits = limits_of(d->config),
+                                          .app = api_http_app(d->api),
+                                          .server_name = "satcheld"};
     int err = http_server_new(&options, &d->http);
     if (err < 0) {
         (void)snprintf(error, error_size, "cannot set up the HTTP server: %s", strerror(-err));
@@ -246,14 +260,15 @@ static const struct subsystem {
     {"store", start_store, stop_store},
     {"task types", start_registry, stop_registry},
     {"api", start_api, stop_api},
-    {"http", start_http, stop_http},       /* its loops outlive the reader and the engine, whose answers they send */
+    {"http", start_http, stop_http}, /* its loops outlive the reader and the engine, whose answers they send */
     {"reader", start_reader, stop_reader},
     {"engine", start_engine, stop_engine},
     {"accept", start_accepting, stop_accepting},
 };
 #define N_SUBSYSTEMS (sizeof subsystems / sizeof subsystems[0])
 
-int daemon_start(struct config *config, const int *fds, size_t n_fds, struct daemon **ret, char *error, size_t error_size)
+int daemon_start(struct config *config, const int *fds, size_t n_fds, struct daemon **ret, char *error,
+                 size_t error_size)
 {
     struct daemon *d = calloc(1, sizeof *d);
     if (!d) {

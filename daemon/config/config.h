@@ -63,7 +63,8 @@ struct config_plugin { /* plugin "/path.so" { config = "..." } */
 struct config {
     atomic_uint refs;
     struct config_list listen;
-    char *data_dir, *store;
+    char *data_dir; /* NULL only where there is none and `store` was configured */
+    char *store;    /* never NULL once loaded */
     unsigned workers, loops;
     char *log_level;
     char *tenant_header, *default_tenant;

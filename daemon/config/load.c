@@ -159,7 +159,7 @@ static void work_out(struct loading *load)
         config->loops = n > 4 ? 4 : n;
     if (!config->data_dir)
         config->data_dir = default_data_dir();
-    if (!config->data_dir)
+    if (!config->data_dir && !config->store)
         problems_add(&load->problems, built_in, "no data directory: set data_dir, or HOME in the environment");
     else if (!config->store && asprintf(&config->store, "sqlite:%s/satchel.db", config->data_dir) < 0)
         config->store = NULL;
@@ -254,6 +254,8 @@ void config_print(const struct config *config, void (*put)(void *arg, const char
     struct buf line = BUF_INIT;
     for (size_t i = 0; i < N_OPTIONS; i++) {
         buf_reset(&line);
+        if (strcmp(options[i].name, "data_dir") == 0 && !config->data_dir) /* none, and none needed */
+            continue;
         buf_printf(&line, "%s = ", options[i].name);
         option_format(config, &options[i], &line);
         put(arg, buf_ok(&line) ? line.data : "# out of memory");
