@@ -147,7 +147,7 @@ __attribute__((format(printf, 2, 0))) static void on_error(cfg_t *cfg, const cha
     (void)vsnprintf(text, sizeof text, format, args);
     const char *name = strstr(format, "'%s'") ? va_arg(again, const char *) : "";
     va_end(again);
-    struct unknown *unknown = find_unknown(source, NULL, name);
+    struct unknown *unknown = find_unknown(source, cfg->name, name);
     if (strncmp(format, "no such option", 14) == 0) {
         add_unknown(source, cfg->name, name);
     } else if (unknown && unknown->kind == UNKNOWN_VALUE && strncmp(format, "missing equal sign", 18) == 0) {

@@ -250,6 +250,8 @@ static void test_syntax(void **state)
     REFUSE("unknown = 1\nworkers = {4}\n", 2, "bad.conf:1: unknown setting", "bad.conf:2: ");
     REFUSE("task { command = {\"/bin/true\"} }\n", 1, "bad.conf:1: missing title");
     REFUSE("task \"x\" { command = {\"/bin/true\"}\n", 1, "bad.conf:1: { without its closing }");
+    REFUSE("timeout = 3\ntask \"x\" { timeout 3 }\n", 2, "bad.conf:1: unknown setting",
+           "bad.conf:2: missing equal sign");
     REFUSE("}\n", 1, "bad.conf:1: unexpected closing brace");
     REFUSE("workers = 4\x01\n", 1, "bad.conf:1: control character 0x01");
     /* and the lexer is not confused by what came before */
