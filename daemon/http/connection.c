@@ -175,7 +175,7 @@ static void watch(struct connection *c)
         what |= EV_READ;
     if (!c->at_end && !input_room(c))
         what |= EV_ET; /* nothing can be read, but a disconnect shall be seen: be told of news only */
-    if (connection_pending(c))
+    if (connection_pending(c) || c->yielding)
         what |= EV_WRITE;
     if (what == c->watched)
         return;
@@ -219,6 +219,7 @@ static bool is_over(struct connection *c)
 void connection_turn(struct connection *c)
 {
     c->busy = true;
+    c->yielding = false;
     struct http_exchange *exchange = &c->exchange;
     for (unsigned turns = 0;; turns++) {
         consume_stored(c);
@@ -240,9 +241,8 @@ void connection_turn(struct connection *c)
         }
         if (!again)
             break;
-        if (turns == TURNS_MAX) { /* others want their turn */
-            c->busy = false;
-            connection_schedule(c);
+        if (turns == TURNS_MAX) { /* a fast reader: others want their turn; the socket will say when to go on */
+            c->yielding = true;
             break;
         }
     }

@@ -77,7 +77,8 @@ struct connection {
     bool throttled; /* no further request is taken until output has left */
     /* the loop's list of things to do */
     bool scheduled, busy;
-    bool dead; /* closed; freed when the list is run */
+    bool yielding; /* there is more to do, after the other connections */
+    bool dead;     /* closed; freed when the list is run */
     struct connection *next_ready;
     /* clocks (clock_mono_ns; 0: not running) */
     int64_t idle_since; /* seen idle by the sweep */

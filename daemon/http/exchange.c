@@ -215,6 +215,7 @@ static bool step_head(struct connection *c, const char *data, size_t len, size_t
             return false;
         if (data[1] == '\n') {
             c->skipped_crlf = true;
+            c->head_since = 0; /* it belongs to no request */
             *ret_used = 2;
             return true;
         }

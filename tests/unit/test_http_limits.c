@@ -223,6 +223,24 @@ static void test_head_deadline(void **state)
     fixture_stop(&fixture);
 }
 
+/* The empty line that old clients send after a body is not the start of a request that then is late. */
+static void test_empty_line_starts_no_clock(void **state)
+{
+    (void)state;
+    struct http_limits limits = fixture_limits();
+    limits.header_us = 200000;
+    begin(limits);
+    int fd = client_connect(&fixture);
+    client_send_text(fd, "POST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nhi\r\n");
+    assert_int_equal(client_response(fd, NULL), 200);
+    struct pollfd wait = {.fd = fd, .events = POLLIN};
+    assert_int_equal(poll(&wait, 1, 700), 0);
+    client_send_text(fd, "GET / HTTP/1.1\r\nHost: h\r\n\r\n");
+    assert_int_equal(client_response(fd, NULL), 200);
+    close(fd);
+    fixture_stop(&fixture);
+}
+
 static void test_body_rate(void **state)
 {
     (void)state;
@@ -395,6 +413,7 @@ int main(void)
         cmocka_unit_test(test_trailers),
         cmocka_unit_test(test_chunk_extensions),
         cmocka_unit_test(test_head_deadline),
+        cmocka_unit_test(test_empty_line_starts_no_clock),
         cmocka_unit_test(test_body_rate),
         cmocka_unit_test(test_idle),
         cmocka_unit_test(test_write_stall),

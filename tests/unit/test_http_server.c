@@ -371,6 +371,42 @@ static void test_streamed_reply_slow_reader(void **state)
     assert_int_equal(atomic_load(&f->out_done), 0);
 }
 
+/* A client that reads a long reply as fast as it comes does not keep the others of its loop waiting. */
+static void *read_fast(void *arg)
+{
+    struct buf text = {.max = 256 * 1024};
+    while (!client_read_all(*(int *)arg, &text, WAIT_MS))
+        buf_reset(&text);
+    buf_release(&text);
+    return NULL;
+}
+
+static void test_fast_reader_is_fair(void **state)
+{
+    struct fixture *f = *state;
+    int fast[2], other[2];
+    pthread_t threads[2];
+    for (int i = 0; i < 2; i++) { /* one on each loop */
+        fast[i] = client_connect(f);
+        client_send_text(fast[i], GET_CLOSE("/out?400000000"));
+        assert_int_equal(satchel_thread_create(&threads[i], NULL, read_fast, &fast[i]), 0);
+    }
+    wait_for(&f->drains, 2);
+    for (int i = 0; i < 2; i++) {
+        other[i] = client_connect(f);
+        client_send_text(other[i], GET("/x"));
+        expect_body(other[i], 200, "GET /x? fields=1 body=0");
+    }
+    assert_int_equal(atomic_load(&f->out_done), 0);
+    for (int i = 0; i < 2; i++) {
+        shutdown(fast[i], SHUT_RDWR);
+        assert_int_equal(pthread_join(threads[i], NULL), 0);
+        close(fast[i]);
+        close(other[i]);
+    }
+    wait_for(&f->gone, 2);
+}
+
 /* Many pipelined requests for large answers: the answers do not pile up in memory, and all arrive. */
 static void test_pipelined_large_answers(void **state)
 {
@@ -739,6 +775,7 @@ int main(void)
         TEST(test_paused_is_paused),
         TEST(test_streamed_reply),
         TEST(test_streamed_reply_slow_reader),
+        TEST(test_fast_reader_is_fair),
         TEST(test_pipelined_large_answers),
         TEST(test_fields_of_replies),
         TEST(test_head_has_no_body),
