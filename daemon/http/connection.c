@@ -9,18 +9,10 @@
 
 #include "http/reply.h"
 
-enum { KEEP_CAP = 16 * 1024, TURNS_MAX = 16 };
+enum { TURNS_MAX = 16 };
 
 #define LINGER_NS (5 * 1000000000LL)
 #define REFUSAL_LINGER_NS 1000000000LL
-
-static void shrink(struct buf *buf)
-{
-    if (buf->cap > KEEP_CAP)
-        buf_release(buf);
-    else
-        buf_reset(buf);
-}
 
 void connection_drop_buffers(struct connection *c)
 {
@@ -87,7 +79,7 @@ static bool flush(struct connection *c)
     }
     if (c->out.len) {
         c->out_at = 0;
-        shrink(&c->out);
+        connection_empty(&c->out);
     }
     return true;
 }
@@ -99,7 +91,7 @@ static void consume_stored(struct connection *c)
     c->in_at += exchange_consume(c, c->in.data ? c->in.data + c->in_at : "", connection_unparsed(c));
     if (c->input == INPUT_DISCARD || c->in_at == c->in.len) {
         c->in_at = 0;
-        shrink(&c->in);
+        connection_empty(&c->in);
     }
 }
 

@@ -16,6 +16,8 @@
 #include "http/server.h"
 #include "http/transport.h"
 
+#define CONNECTION_KEEP_CAP ((size_t)16 * 1024)
+
 enum input_state {
     INPUT_HEAD,   /* a head is awaited or on its way */
     INPUT_BODY,   /* a head was accepted; its body is on its way */
@@ -116,6 +118,20 @@ static inline size_t connection_pending(const struct connection *connection) /* 
 static inline size_t connection_unparsed(const struct connection *connection)
 {
     return connection->in.len - connection->in_at;
+}
+
+static inline struct connection *connection_of(struct http_exchange *exchange)
+{
+    return (struct connection *)exchange;
+}
+
+/* Empties a buffer for its next use; what has grown large is given back. */
+static inline void connection_empty(struct buf *buf)
+{
+    if (buf->cap > CONNECTION_KEEP_CAP)
+        buf_release(buf);
+    else
+        buf_reset(buf);
 }
 
 /* exchange.c */

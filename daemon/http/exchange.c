@@ -5,19 +5,11 @@
 #include "http/connection.h"
 #include "http/reply.h"
 
-enum { DISCARD_MAX = 256 * 1024, KEEP_CAP = 16 * 1024 }; /* bytes */
+enum { DISCARD_MAX = 256 * 1024 }; /* bytes of a body that is read for nothing */
 
 static const struct http_app *app_of(const struct connection *c)
 {
     return c->home->server->app;
-}
-
-static void shrink(struct buf *buf)
-{
-    if (buf->cap > KEEP_CAP)
-        buf_release(buf);
-    else
-        buf_reset(buf);
 }
 
 /* ---- the end of an exchange ---- */
@@ -283,8 +275,8 @@ static bool step_held(struct connection *c)
     if (c->exchange.reply != REPLY_DONE)
         return false;
     forget(c);
-    shrink(&c->head);
-    shrink(&c->body);
+    connection_empty(&c->head);
+    connection_empty(&c->body);
     c->scan = (struct framing_head){0};
     c->skipped_crlf = false;
     c->head_since = c->idle_since = c->paused_since = 0;
@@ -310,11 +302,6 @@ size_t exchange_consume(struct connection *c, const char *data, size_t len)
 }
 
 /* ---- what the application asks ---- */
-
-static struct connection *connection_of(struct http_exchange *exchange)
-{
-    return (struct connection *)exchange;
-}
 
 const struct http_request *http_request(struct http_exchange *exchange)
 {

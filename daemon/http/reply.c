@@ -103,15 +103,21 @@ static char *put_fields(char *at, const struct http_reply *reply)
     return at;
 }
 
-/* Room for the head and `extra` bytes after it is reserved at once; false: no memory. */
-static bool write_head(struct connection *c, const struct reply_head *head, size_t extra)
+/* Takes out what has been sent, once that is worth moving the rest. */
+static void compact(struct connection *c)
 {
-    const struct http_reply *reply = head->reply;
     if (c->out_at >= COMPACT_FROM && c->out_at >= c->out.len / 2) {
         memmove(c->out.data, c->out.data + c->out_at, connection_pending(c));
         c->out.len -= c->out_at;
         c->out_at = 0;
     }
+}
+
+/* Room for the head and `extra` bytes after it is reserved at once; false: no memory. */
+static bool write_head(struct connection *c, const struct reply_head *head, size_t extra)
+{
+    const struct http_reply *reply = head->reply;
+    compact(c);
     if (!buf_reserve(&c->out, head_room(c, reply) + extra))
         return false;
     char *at = c->out.data + c->out.len;
@@ -149,11 +155,6 @@ static bool write_head(struct connection *c, const struct reply_head *head, size
     c->out.len = (size_t)(at - c->out.data);
     *at = '\0';
     return true;
-}
-
-static struct connection *connection_of(struct http_exchange *exchange)
-{
-    return (struct connection *)exchange;
 }
 
 /* Must the connection close after this reply? */
@@ -270,11 +271,7 @@ static void append_piece(struct connection *c, struct slice piece)
 {
     if (!piece.len || c->exchange.silent)
         return;
-    if (c->out_at >= COMPACT_FROM && c->out_at >= c->out.len / 2) {
-        memmove(c->out.data, c->out.data + c->out_at, connection_pending(c));
-        c->out.len -= c->out_at;
-        c->out_at = 0;
-    }
+    compact(c);
     if (c->exchange.chunked_reply)
         buf_printf(&c->out, "%zx\r\n", piece.len);
     buf_append_slice(&c->out, piece);

@@ -12,7 +12,7 @@
 #include "http/parser.h"
 #include "http/request.h"
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
 
 static const struct framing_limits limits = {
     .header_bytes = 4096, .header_line = 1024, .header_count = 32, .target = 512};
