@@ -33,6 +33,20 @@ static double cpu_seconds(void)
            ((double)usage.ru_utime.tv_usec + (double)usage.ru_stime.tv_usec) / 1e6;
 }
 
+/* What the process has handed to write(2) and its kin: log and checkpoints together. */
+static uint64_t bytes_written(void)
+{
+    uint64_t bytes = 0;
+    FILE *io = fopen("/proc/self/io", "re");
+    char line[128];
+    while (io && fgets(line, sizeof line, io))
+        if (sscanf(line, "wchar: %" SCNu64, &bytes) == 1)
+            break;
+    if (io)
+        (void)fclose(io);
+    return bytes;
+}
+
 static _Noreturn void fail(const char *what)
 {
     (void)fprintf(stderr, "bench/store: %s\n", what);
@@ -65,7 +79,7 @@ static struct task_spec *make_spec(unsigned n, unsigned tenants)
 struct measure {
     int64_t wall_ns;
     double cpu;
-    uint64_t commits, syncs;
+    uint64_t commits, syncs, bytes;
     int64_t worst_ns;
 };
 
@@ -75,6 +89,7 @@ static void commit_all(struct store *store, struct store_change *changes, size_t
     uint64_t commits, syncs;
     store->ops->counters(store, &commits, &syncs);
     *ret = (struct measure){0};
+    uint64_t bytes = bytes_written();
     int64_t start = clock_mono_ns();
     double cpu = cpu_seconds();
     for (size_t at = 0; at < rows; at += size) {
@@ -90,6 +105,7 @@ static void commit_all(struct store *store, struct store_change *changes, size_t
     }
     ret->wall_ns = clock_mono_ns() - start;
     ret->cpu = cpu_seconds() - cpu;
+    ret->bytes = bytes_written() - bytes;
     store->ops->counters(store, &ret->commits, &ret->syncs);
     ret->commits -= commits;
     ret->syncs -= syncs;
@@ -97,9 +113,10 @@ static void commit_all(struct store *store, struct store_change *changes, size_t
 
 static void report(const char *what, size_t size, size_t rows, const struct measure *m)
 {
-    (void)printf("%-8s %5zu a commit: %8.0f rows/s  %6.2f us CPU/row  %5.3f fsyncs/commit  worst commit %6.1f ms\n",
+    (void)printf("%-7s %5zu a commit: %7.0f rows/s %7.2f us CPU/row %6.0f bytes written/row %6.3f fsyncs/commit "
+                 "%6.1f ms worst commit\n",
                  what, size, (double)rows / ((double)m->wall_ns / 1e9), m->cpu * 1e6 / (double)rows,
-                 (double)m->syncs / (double)m->commits, (double)m->worst_ns / 1e6);
+                 (double)m->bytes / (double)rows, (double)m->syncs / (double)m->commits, (double)m->worst_ns / 1e6);
 }
 
 static void one_size(struct store *store, size_t size, size_t rows, unsigned tenants)

@@ -11,16 +11,16 @@
 enum read_kind { READ_TASK, READ_LIST };
 
 struct list_query {
-    struct slice tenant;      /* data NULL: of all tenants (admin) */
+    struct slice tenant; /* data NULL: of all tenants (admin) */
     bool has_state;
     enum task_state state;
-    struct slice name;        /* data NULL: any; the same for the next */
+    struct slice name; /* data NULL: any; the same for the next */
     struct slice label_key, label_value;
-    struct slice trace_id;    /* 32 hex digits */
+    struct slice trace_id; /* 32 hex digits */
     struct slice request_id;
     struct task_id parent, root; /* none: any */
-    struct task_id before;    /* the cursor: only older ones; none: from the newest */
-    unsigned limit;           /* 1..1000 */
+    struct task_id before;       /* the cursor: only older ones; none: from the newest */
+    unsigned limit;              /* 1..1000 */
 };
 
 struct read_call { /* embedded in the caller's request; the reader's until delivered */
@@ -33,13 +33,13 @@ struct read_call { /* embedded in the caller's request; the reader's until deliv
     /* READ_LIST: slices must stay valid until delivered */
     struct list_query query;
     /* the answer: owned by the caller once delivered */
-    enum store_result result;     /* OK, NOT_FOUND, BUSY, FATAL */
-    bool gone;                    /* READ_TASK, NOT_FOUND: it existed and was deleted; `record.status` holds what is
+    enum store_result result;    /* OK, NOT_FOUND, BUSY, FATAL */
+    bool gone;                   /* READ_TASK, NOT_FOUND: it existed and was deleted; `record.status` holds what is
                                      left (state, times) and record.spec is NULL */
-    struct task_record record;    /* READ_TASK */
-    struct task_record *records;  /* READ_LIST: an array of n (free each with task_record_release, then free) */
+    struct task_record record;   /* READ_TASK */
+    struct task_record *records; /* READ_LIST: an array of n (free each with task_record_release, then free) */
     size_t n;
-    struct task_id next;          /* READ_LIST: where the next page starts; none: the end */
+    struct task_id next; /* READ_LIST: where the next page starts; none: the end */
 };
 
 struct reader;

@@ -11,7 +11,7 @@
 #include "base/log.h"
 #include "store/sqlite_store.h"
 
-#define DEFAULT_WAL_LIMIT (16 << 20)
+#define DEFAULT_WAL_LIMIT (8 << 20)
 #define QUIET_NS 1000000000LL
 #define WARN_EVERY_NS 60000000000LL
 #define VACUUM_KEEP 1024 /* free pages that stay: they will be needed again */

@@ -49,10 +49,10 @@ bool match_label(struct slice labels, struct slice key, struct slice value)
 /* What follows the opening quotation mark of the member's value; empty where there is no such member. */
 static struct slice member_text(struct slice json, struct slice quoted_name)
 {
-    const char *end = json.data + json.len;
     const char *at = json.len ? memmem(json.data, json.len, quoted_name.data, quoted_name.len) : NULL;
     if (!at)
         return slice_of(NULL, 0);
+    const char *end = json.data + json.len;
     at += quoted_name.len;
     while (at < end && (*at == ' ' || *at == ':'))
         at++;

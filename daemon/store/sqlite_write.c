@@ -72,16 +72,20 @@ static int drop_row(struct sqlite_store *store, int64_t seq)
     return sqlite_db_run(stmt);
 }
 
-/* The key's row.  *ret_taken: an unexpired one was there already, and it stays. */
+/* The key's row.  *ret_taken: an unexpired one was there already, and it stays.  "Expired" is judged no earlier than
+ * by whoever looked the key up before: a submission's own time may lie a little back. */
 static int put_key(struct sqlite_store *store, const struct store_change *change, bool *ret_taken)
 {
+    int64_t now_us = clock_wall_us();
+    if (now_us < change->spec->created_us)
+        now_us = change->spec->created_us;
     sqlite3_stmt *stmt = store->statements[STATEMENT_KEY_PUT];
     (void)sqlite3_bind_blob(stmt, 1, change->key, STORE_KEY_SIZE, SQLITE_STATIC);
     (void)sqlite3_bind_int64(stmt, 2, sqlite_id_seq(change->id));
     (void)sqlite3_bind_int64(stmt, 3, sqlite_id_lo(change->id));
     (void)sqlite3_bind_blob(stmt, 4, change->fingerprint, STORE_KEY_SIZE, SQLITE_STATIC);
     (void)sqlite3_bind_int64(stmt, 5, change->key_expires_us);
-    (void)sqlite3_bind_int64(stmt, 6, change->spec->created_us);
+    (void)sqlite3_bind_int64(stmt, 6, now_us);
     int rc = sqlite_db_run(stmt);
     *ret_taken = rc == SQLITE_DONE && sqlite3_changes(store->db) == 0;
     return rc;

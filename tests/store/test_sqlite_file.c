@@ -247,6 +247,60 @@ static void test_failed_checkpoint(void **state)
     assert_sound(place);
 }
 
+/* ---- power loss ---- */
+
+static void copy_file(const struct place *from, const struct place *to, const char *suffix, int64_t length)
+{
+    char source[160], target[160];
+    sqlite_place_file(from, suffix, source, sizeof source);
+    sqlite_place_file(to, suffix, target, sizeof target);
+    FILE *in = fopen(source, "re"), *out = fopen(target, "we");
+    assert_non_null(in);
+    assert_non_null(out);
+    for (int c; length > 0 && (c = getc(in)) != EOF; length--)
+        assert_int_equal(putc(c, out), c);
+    assert_int_equal(fclose(in), 0);
+    assert_int_equal(fclose(out), 0);
+}
+
+/* The log as a power loss may leave it: whole up to the last fsync that a commit waited for, and behind that cut off
+ * anywhere, with garbage or old bytes in place of what was being written. */
+static void test_log_cut_anywhere(void **state)
+{
+    struct place *place = *state;
+    struct task_id sure[BATCH], open_end[BATCH];
+    assert_int_equal(commit_batch(place, sure), STORE_OK);
+    int64_t synced = file_size(place, "-wal");
+    assert_int_equal(commit_batch(place, open_end), STORE_OK);
+    int64_t end = file_size(place, "-wal");
+    assert_true(end > synced + 20000);
+    unsigned whole = 0, rounds = 0;
+    for (int64_t cut = synced; cut <= end; cut += cut + 1777 > end && cut < end ? end - cut : 1777, rounds++) {
+        struct place copy = {.factory = &sqlite_factory};
+        sqlite_factory.make(&copy);
+        copy_file(place, &copy, "", INT64_MAX);
+        copy_file(place, &copy, "-wal", cut);
+        if (rounds % 2) { /* the file's length was written, its bytes were not */
+            char path[160];
+            sqlite_place_file(&copy, "-wal", path, sizeof path);
+            assert_int_equal(truncate(path, end), 0);
+        }
+        place_open(&copy);
+        assert_all(&copy, sure, true);
+        bool there = is_there(&copy, open_end[0]);
+        assert_all(&copy, open_end, there); /* all of a batch or nothing */
+        whole += there;
+        struct task_id more[BATCH];
+        assert_int_equal(commit_batch(&copy, more), STORE_OK);
+        assert_all(&copy, more, true);
+        place_close(&copy);
+        assert_sound(&copy);
+        sqlite_factory.drop(&copy);
+    }
+    assert_int_equal(whole, 1); /* only the log that was not cut has the second batch */
+    assert_true(rounds > 10);
+}
+
 /* ---- the file ---- */
 
 static void test_second_opener_is_refused(void **state)
@@ -445,23 +499,15 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, place_tear_down)
     const struct CMUnitTest tests[] = {
-        TEST(test_full_disk_at_every_write),
-        TEST(test_disk_stays_full_for_a_while),
-        TEST(test_file_size_limit),
-        TEST(test_failed_fsync_is_fatal),
-        TEST(test_failed_write_is_fatal),
-        TEST(test_failed_checkpoint),
-        TEST(test_second_opener_is_refused),
-        TEST(test_newer_schema_is_refused),
-        TEST(test_foreign_database_is_refused),
-        TEST(test_no_database_is_refused),
-        TEST(test_bad_places_are_refused),
-        TEST(test_damaged_file_is_refused),
-        TEST(test_damage_that_is_read_is_fatal),
-        TEST(test_file_is_the_owners_alone),
-        TEST(test_reader_needs_a_store),
-        TEST(test_log_stays_bounded),
-        TEST(test_quiet_tidies_up),
+        TEST(test_full_disk_at_every_write), TEST(test_disk_stays_full_for_a_while),
+        TEST(test_file_size_limit),          TEST(test_failed_fsync_is_fatal),
+        TEST(test_failed_write_is_fatal),    TEST(test_failed_checkpoint),
+        TEST(test_log_cut_anywhere),         TEST(test_second_opener_is_refused),
+        TEST(test_newer_schema_is_refused),  TEST(test_foreign_database_is_refused),
+        TEST(test_no_database_is_refused),   TEST(test_bad_places_are_refused),
+        TEST(test_damaged_file_is_refused),  TEST(test_damage_that_is_read_is_fatal),
+        TEST(test_file_is_the_owners_alone), TEST(test_reader_needs_a_store),
+        TEST(test_log_stays_bounded),        TEST(test_quiet_tidies_up),
     };
     return cmocka_run_group_tests_name("sqlite: the file", tests, NULL, NULL);
 }
