@@ -192,15 +192,17 @@ static void load_all(struct loading *load)
         return;
     }
     set_defaults(load);
-    read_files(load);
-    struct cfg_t *root = source_finish(load->source);
+    bool complete = load->problems.count == 0; /* else memory ran out, and nothing below may rely on a default */
+    if (complete)
+        read_files(load);
+    struct cfg_t *root = complete ? source_finish(load->source) : NULL;
     if (root) {
         set_from_files(load, root);
         set_from_command_line(load);
         sections_read(load->config, root, &load->problems);
         work_out(load);
         check_listen_addresses(load);
-    } else {
+    } else if (complete) {
         problems_add(&load->problems, built_in, "out of memory");
     }
     source_free(load->source);

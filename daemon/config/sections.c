@@ -30,6 +30,14 @@ void section_problem(struct section *s, const char *name, const char *wrong)
     problems_add(s->problems, where, "%s \"%s\": %s \"%s\" %s", s->kind, s->title, name, text, wrong);
 }
 
+char *section_copy(struct section *s, const char *text)
+{
+    char *copy = strdup(text);
+    if (!copy)
+        problems_add(s->problems, s->where, "out of memory");
+    return copy;
+}
+
 void section_text(struct section *s, const char *name, const char *(*check)(const char *), char **field)
 {
     struct config_where where;
@@ -41,9 +49,7 @@ void section_text(struct section *s, const char *name, const char *(*check)(cons
         return;
     }
     free(*field);
-    *field = strdup(text);
-    if (!*field)
-        problems_add(s->problems, where, "out of memory");
+    *field = section_copy(s, text);
 }
 
 void section_list(struct section *s, const char *name, const char *(*check)(const char *), struct config_list *field)
@@ -150,7 +156,7 @@ static void read_header(struct config *config, struct section *s, bool title_ok)
         return;
     config->headers = array;
     struct config_header *header = &array[config->n_headers];
-    header->header = strdup(s->title);
+    header->header = section_copy(s, s->title);
     section_text(s, "var", check_variable_name, &header->variable);
     section_switch(s, "secret", &header->secret);
     section_number(s, "max_len", 1, 65536, &max_len);
@@ -187,7 +193,7 @@ static void read_tenant(struct config *config, struct section *s, bool title_ok)
         return;
     config->tenants = array;
     struct config_tenant *tenant = &array[config->n_tenants];
-    tenant->name = strdup(s->title);
+    tenant->name = section_copy(s, s->title);
     tenant->weight = 1;
     section_real(s, "weight", false, &tenant->weight);
     section_real(s, "rate", true, &tenant->rate);
@@ -253,7 +259,7 @@ static void read_plugin(struct config *config, struct section *s, bool title_ok)
         return;
     config->plugins = array;
     struct config_plugin *plugin = &array[config->n_plugins];
-    plugin->path = strdup(s->title);
+    plugin->path = section_copy(s, s->title);
     section_text(s, "config", NULL, &plugin->argument);
     plugin->where = section_where(s);
     for (size_t i = 0; i < config->n_plugins; i++) {
@@ -268,10 +274,11 @@ static void read_plugin(struct config *config, struct section *s, bool title_ok)
         plugin_release(plugin);
 }
 
-char *section_where(const struct section *s)
+char *section_where(struct section *s)
 {
-    char *text;
-    return asprintf(&text, "%s:%u", s->where.file, s->where.line) < 0 ? NULL : text;
+    char text[4200];
+    (void)snprintf(text, sizeof text, "%s:%u", s->where.file, s->where.line);
+    return section_copy(s, text);
 }
 
 /* ---- all ---- */

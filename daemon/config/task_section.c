@@ -134,7 +134,7 @@ static void check_whole(const struct config_task *task, struct section *s)
 void task_section_read(struct config_task *task, struct section *s)
 {
     int64_t concurrency = 0;
-    task->name = strdup(s->title);
+    task->name = section_copy(s, s->title);
     task->where = section_where(s);
     task->kill_grace_us = KILL_GRACE_US;
     section_list(s, "command", check_template, &task->command);
@@ -151,7 +151,7 @@ void task_section_read(struct config_task *task, struct section *s)
     section_switch(s, "allow_dash", &task->allow_dash);
     task->concurrency = (unsigned)concurrency;
     if (task->url && !task->method)
-        task->method = strdup("POST");
+        task->method = section_copy(s, "POST");
     read_final_exit(task, s);
     read_propagate(task, s);
     check_whole(task, s);

@@ -21,7 +21,9 @@ void section_number(struct section *s, const char *name, int64_t min, int64_t ma
 void section_duration(struct section *s, const char *name, int64_t *field_us);
 void section_switch(struct section *s, const char *name, bool *field);
 void section_problem(struct section *s, const char *name, const char *wrong);
-char *section_where(const struct section *s); /* "file:line", owned by the caller; NULL: no memory */
+/* Owned by the caller; NULL: no memory, which is reported. */
+char *section_copy(struct section *s, const char *text);
+char *section_where(struct section *s); /* "file:line" */
 
 void task_section_read(struct config_task *task, struct section *s); /* `task` is zero-filled */
 void task_section_print(const struct config_task *task, struct buf *out);
