@@ -315,8 +315,7 @@ static void committed(struct engine *e)
             fenced(e, change);
         } else if (change->entry == ENTRY_NONE) { /* a deletion */
             recent_drop(e->recent, change->row.id);
-            for (struct engine_call *call = change->calls; call; call = NULL)
-                call_answer(e, call, ENGINE_OK);
+            call_answer(e, change->calls, ENGINE_OK);
         } else {
             effect(e, change, &last);
         }

@@ -96,7 +96,6 @@ void engine_free(struct engine *engine);  /* NULL is fine */
 struct engine_stats { /* a snapshot; any thread */
     uint64_t submitted, finished[TASK_STATE_COUNT], attempts_lost, commits, syncs, batches, changes;
     uint64_t waiting[TASK_STATE_COUNT], waiters, violations;
-    int64_t oldest_queued_us; /* when the oldest queued task became due; 0: none */
     uint64_t heartbeat;       /* grows with every turn of the engine: the watchdog's food */
     bool store_ok, draining;
 };
