@@ -13,6 +13,7 @@
 
 #include "api/api.h"
 #include "base/log.h"
+#include "config/address.h"
 #include "engine/engine.h"
 #include "engine/scheduler.h"
 #include "http/http.h"
@@ -136,7 +137,8 @@ static struct http_limits limits_of(const struct config *config)
 static int bind_addresses(struct daemon *d, char *error, size_t error_size)
 {
     for (size_t i = 0; i < d->n_fds; i++)
-        if (http_server_adopt(d->http, d->fds[i], error, error_size) < 0)
+        if (address_check_inherited(d->fds[i], error, error_size) < 0 ||
+            http_server_adopt(d->http, d->fds[i], error, error_size) < 0)
             return -1;
     for (size_t i = 0; d->n_fds == 0 && i < d->config->listen.n; i++)
         if (http_server_listen(d->http, d->config->listen.items[i], error, error_size) < 0)
