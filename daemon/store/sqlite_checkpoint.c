@@ -102,7 +102,7 @@ static bool give_back(struct sqlite_store *store)
     if (free_pages <= VACUUM_KEEP)
         return false;
     int64_t quiet_since = store->last_write_ns;
-    int rc = sqlite_begin(store);
+    int rc = sqlite_begin(store, false);
     sqlite3_stmt *vacuum = store->statements[STATEMENT_VACUUM];
     while (rc == SQLITE_DONE && (rc = sqlite3_step(vacuum)) == SQLITE_ROW)
         rc = SQLITE_DONE;

@@ -101,7 +101,7 @@ enum store_result sqlite_db_result(int rc)
     }
 }
 
-static void fail(sqlite3 *db, int rc, const char *path, char *error, size_t error_size)
+void sqlite_db_explain(sqlite3 *db, int rc, const char *path, char *error, size_t error_size)
 {
     const char *what = db ? sqlite3_errmsg(db) : sqlite3_errstr(rc);
     int number = db ? sqlite3_system_errno(db) : 0;
@@ -142,7 +142,7 @@ static int open_connection(const char *path, int flags, const char *vfs, const c
     if (rc == SQLITE_OK)
         rc = set_up(db, pragmas);
     if (rc != SQLITE_OK) {
-        fail(db, rc, path, error, error_size);
+        sqlite_db_explain(db, rc, path, error, error_size);
         (void)sqlite3_close(db);
         return -1;
     }
@@ -213,7 +213,7 @@ static int schema_state(sqlite3 *db, const char *path, int64_t *ret_version, int
     if (rc == SQLITE_OK)
         rc = sqlite_db_number(db, "PRAGMA application_id", ret_application);
     if (rc != SQLITE_OK) {
-        fail(db, rc, path, error, error_size);
+        sqlite_db_explain(db, rc, path, error, error_size);
         return -1;
     }
     int64_t ours = steps[N_STEPS - 1].version;
@@ -273,7 +273,7 @@ int sqlite_schema_upgrade(sqlite3 *db, const char *path, char *error, size_t err
         rc = apply_steps(db, version);
     if (rc == SQLITE_OK)
         return 0;
-    fail(db, rc, path, error, error_size);
+    sqlite_db_explain(db, rc, path, error, error_size);
     if (!sqlite3_get_autocommit(db))
         (void)sqlite_db_exec(db, "ROLLBACK");
     return -1;

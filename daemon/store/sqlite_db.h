@@ -30,7 +30,9 @@ int sqlite_db_open_reader(const struct sqlite_store_path *path, sqlite3 **ret, c
 int sqlite_schema_upgrade(sqlite3 *db, const char *path, char *error, size_t error_size);
 int sqlite_schema_check(sqlite3 *db, const char *path, char *error, size_t error_size); /* a reader's look at it */
 
-enum store_result sqlite_db_result(int rc);                              /* what a failed call means to the engine */
+enum store_result sqlite_db_result(int rc); /* what a failed call means to the engine */
+/* Why a call failed while opening, as a sentence for people: what, which file, what to do.  db may be NULL. */
+void sqlite_db_explain(sqlite3 *db, int rc, const char *path, char *error, size_t error_size);
 int sqlite_db_exec(sqlite3 *db, const char *sql);                        /* SQLite's result */
 int sqlite_db_number(sqlite3 *db, const char *sql, int64_t *ret);        /* one row, one number */
 int sqlite_db_prepare(sqlite3 *db, const char *sql, sqlite3_stmt **ret); /* kept for the connection's life */

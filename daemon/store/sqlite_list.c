@@ -20,7 +20,10 @@ enum path { PATH_ALL, PATH_TENANT, PATH_PARENT, PATH_ROOT, PATH_WAITING, PATH_CO
 #define OF_TENANT " AND (?2 IS NULL OR tenant = ?2) "
 static const char *const path_texts[] = {
     [PATH_ALL] = SCAN "WHERE seq < ?1" OF_TENANT "ORDER BY seq DESC",
-    [PATH_TENANT] = SCAN "INDEXED BY task_tenant WHERE tenant = ?2 AND seq < ?1 ORDER BY seq DESC",
+    /* the few that are not listed yet, then the listing */
+    [PATH_TENANT] = SCAN "WHERE seq < ?1 AND seq > (SELECT upto FROM listed) AND tenant = ?2"
+                         " UNION ALL SELECT listing.seq, task.lo, task.name, task.state FROM listing CROSS JOIN task"
+                         " ON task.seq = listing.seq WHERE listing.tenant = ?2 AND listing.seq < ?1 ORDER BY 1 DESC",
     [PATH_PARENT] = SCAN "INDEXED BY task_parent WHERE parent = ?3 AND seq < ?1" OF_TENANT "ORDER BY seq DESC",
     [PATH_ROOT] = SCAN "INDEXED BY task_root WHERE root = ?3 AND seq < ?1" OF_TENANT "UNION ALL " SCAN
                        "WHERE seq = ?3 AND seq < ?1" OF_TENANT "ORDER BY 1 DESC",
@@ -421,7 +424,7 @@ int sqlite_source_open(const struct store_options *options, struct read_source *
     for (int i = 0; rc == SQLITE_OK && i < PATH_COUNT; i++)
         rc = sqlite_db_prepare(source->db, path_texts[i], &source->paths[i]);
     if (rc != SQLITE_OK) {
-        (void)snprintf(error, error_size, "store %s: %s", path.text, sqlite3_errmsg(source->db));
+        sqlite_db_explain(source->db, rc, path.text, error, error_size);
         close_source(&source->base);
         return -1;
     }

@@ -202,7 +202,7 @@ enum store_result sqlite_purge(struct store *base, int64_t now_us, unsigned limi
     *ret_purged = 0;
     if (limit == 0)
         return STORE_OK;
-    int rc = sqlite_begin(store);
+    int rc = sqlite_begin(store, true); /* a tenant has tasks where the listing has some */
     if (rc == SQLITE_DONE)
         rc = purge_tasks(store, now_us, limit, &purged);
     if (rc == SQLITE_DONE)

@@ -220,12 +220,14 @@ static int prepare(struct sqlite_store *store, char *error, size_t error_size)
         rc = sqlite_names_init(&store->tenants, store->db, "tenant");
     if (rc == SQLITE_OK)
         rc = sqlite_names_init(&store->names, store->db, "name");
+    if (rc == SQLITE_OK)
+        rc = sqlite_listing_init(store);
     int64_t page_size = 0;
     if (rc == SQLITE_OK)
         rc = sqlite_db_number(store->db, "PRAGMA page_size", &page_size);
     store->page_size = (int)page_size;
     if (rc != SQLITE_OK)
-        (void)snprintf(error, error_size, "store %s: %s", store->path.text, sqlite3_errmsg(store->db));
+        sqlite_db_explain(store->db, rc, store->path.text, error, error_size);
     return rc == SQLITE_OK ? 0 : -1;
 }
 
@@ -233,6 +235,7 @@ static void release(struct sqlite_store *store)
 {
     for (int i = 0; i < STATEMENT_COUNT; i++)
         (void)sqlite3_finalize(store->statements[i]);
+    sqlite_listing_release(store);
     sqlite_names_release(&store->tenants);
     sqlite_names_release(&store->names);
     if (store->db)

@@ -22,6 +22,21 @@ struct sqlite_purge { /* sqlite_purge.c: where the walks over history stand */
     int64_t next_pass_us[4]; /* by walk: not before */
 };
 
+struct sqlite_listed {
+    int64_t tenant, seq;
+};
+
+struct sqlite_listing { /* sqlite_listing.c: tasks that the listing on disk does not have yet */
+    struct sqlite_listed *noted;
+    size_t n, cap;
+    int64_t upto;
+    bool some_gone; /* some of the noted ones were deleted since */
+    /* of the transaction in progress */
+    size_t n_before;
+    int64_t upto_before;
+    bool written;
+};
+
 struct sqlite_store {
     struct store base;
     sqlite3 *db;
@@ -30,6 +45,7 @@ struct sqlite_store {
     sqlite3_stmt *statements[STATEMENT_COUNT];
     struct sqlite_names tenants, names;
     struct sqlite_purge purge;
+    struct sqlite_listing listing;
     int64_t retain_us;
     uint64_t commits;
     int page_size;
@@ -50,7 +66,7 @@ int sqlite_store_open(const struct store_options *options, const struct sqlite_f
 
 /* sqlite_write.c */
 enum store_result sqlite_commit(struct store *store, struct store_change *const changes[], size_t n);
-int sqlite_begin(struct sqlite_store *store);                     /* SQLite's result */
+int sqlite_begin(struct sqlite_store *store, bool list_all);      /* SQLite's result */
 enum store_result sqlite_end(struct sqlite_store *store, int rc); /* COMMIT, or ROLLBACK where rc is an error */
 /* Deletes the row of a task that is no longer wanted and leaves a tombstone. */
 struct sqlite_dead {
@@ -58,6 +74,15 @@ struct sqlite_dead {
     unsigned aside;
 };
 int sqlite_bury(struct sqlite_store *store, const struct sqlite_dead *dead); /* SQLITE_DONE or an error */
+
+/* sqlite_listing.c; numbers are SQLite's results.  _mark at a BEGIN, _end after its COMMIT or ROLLBACK. */
+int sqlite_listing_init(struct sqlite_store *store);
+void sqlite_listing_mark(struct sqlite_store *store);
+int sqlite_listing_enter(struct sqlite_store *store, bool all); /* enters what was noted, where it is enough or `all` */
+int sqlite_listing_add(struct sqlite_store *store, int64_t tenant, int64_t seq);
+int sqlite_listing_remove(struct sqlite_store *store, int64_t tenant, int64_t seq);
+void sqlite_listing_end(struct sqlite_store *store, bool committed);
+void sqlite_listing_release(struct sqlite_store *store);
 
 /* sqlite_purge.c */
 struct sqlite_dead sqlite_dead_read(sqlite3_stmt *row, int64_t now_us, int64_t default_retain_us);

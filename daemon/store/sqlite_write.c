@@ -10,9 +10,12 @@
 #include "base/clock.h"
 #include "store/sqlite_store.h"
 
-int sqlite_begin(struct sqlite_store *store)
+/* Every writing transaction passes here, so that the listing in arrears catches up in whichever comes next. */
+int sqlite_begin(struct sqlite_store *store, bool list_all)
 {
-    return sqlite_db_run(store->statements[STATEMENT_BEGIN]);
+    int rc = sqlite_db_run(store->statements[STATEMENT_BEGIN]);
+    sqlite_listing_mark(store);
+    return rc == SQLITE_DONE ? sqlite_listing_enter(store, list_all) : rc;
 }
 
 enum store_result sqlite_end(struct sqlite_store *store, int rc)
@@ -21,6 +24,7 @@ enum store_result sqlite_end(struct sqlite_store *store, int rc)
         rc = sqlite_db_run(store->statements[STATEMENT_COMMIT]);
     if (rc == SQLITE_DONE) {
         store->full = false;
+        sqlite_listing_end(store, true);
         return STORE_OK;
     }
     enum store_result result = sqlite_db_result(rc);
@@ -30,6 +34,7 @@ enum store_result sqlite_end(struct sqlite_store *store, int rc)
         if (undone != SQLITE_DONE && !sqlite3_get_autocommit(store->db))
             result = STORE_FATAL;
     }
+    sqlite_listing_end(store, false);
     sqlite_names_forget(&store->tenants);
     sqlite_names_forget(&store->names);
     return result == STORE_OK ? STORE_FATAL : result;
@@ -117,6 +122,8 @@ static int apply_insert(struct sqlite_store *store, struct store_change *change)
     }
     if (rc == SQLITE_DONE && aside)
         rc = put_payloads(store, change, aside);
+    if (rc == SQLITE_DONE)
+        rc = sqlite_listing_add(store, tenant, sqlite_id_seq(change->id));
     return rc;
 }
 
@@ -195,6 +202,8 @@ int sqlite_bury(struct sqlite_store *store, const struct sqlite_dead *dead)
     int rc = sqlite_db_run(stmt);
     if (rc == SQLITE_DONE)
         rc = drop_row(store, dead->seq);
+    if (rc == SQLITE_DONE)
+        rc = sqlite_listing_remove(store, dead->tenant, dead->seq);
     if (rc == SQLITE_DONE && dead->aside)
         rc = drop_payloads(store, dead->seq, SQLITE_BODY_ARGS, SQLITE_BODY_MESSAGE);
     return rc;
@@ -237,7 +246,7 @@ enum store_result sqlite_commit(struct store *base, struct store_change *const c
     if (n == 0)
         return STORE_OK;
     sqlite_checkpoint_before(store);
-    int rc = sqlite_begin(store);
+    int rc = sqlite_begin(store, false);
     for (size_t i = 0; rc == SQLITE_DONE && i < n; i++) {
         changes[i]->result = STORE_OK;
         rc = apply(store, changes[i]);
