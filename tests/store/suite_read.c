@@ -337,6 +337,64 @@ static void test_1000_tenants_see_their_own(void **state)
     }
 }
 
+/* Ids are made before batches are formed: a smaller one may be committed later, also much later. */
+static void test_ids_out_of_order(void **state)
+{
+    struct place *place = *state;
+    enum { N = 6000, STEP = 300 };
+    static struct task_spec *specs[N];
+    static struct task_id expected[N], found[N];
+    for (unsigned i = 0; i < N; i++) {
+        specs[i] = spec_plain("acme", "n");
+        expected[N - 1 - i] = specs[i]->id;
+    }
+    static struct store_change changes[STEP], *rows[STEP];
+    for (unsigned at = 0; at < N; at += STEP) {
+        for (unsigned i = 0; i < STEP; i++) {
+            const struct task_spec *spec = specs[(at + i) * 2741U % N]; /* coprime: each once, far apart */
+            changes[i] = change_insert(spec, status_queued(spec));
+            rows[i] = &changes[i];
+        }
+        assert_int_equal(place->store->ops->commit(place->store, rows, STEP), STORE_OK);
+        if (at == N / 2)
+            place_reopen(place);
+    }
+    struct list_query query = query_of("acme");
+    query.limit = 1000;
+    for (int again = 0; again < 2; again++) {
+        assert_int_equal(list_all(place, query, found, N, 20), N);
+        assert_memory_equal(found, expected, sizeof expected);
+        place_reopen(place);
+    }
+    for (unsigned i = 0; i < N; i++)
+        task_spec_unref(specs[i]);
+}
+
+/* Deleted at once, or long after: never in a list again, and neighbours stay. */
+static void test_deleted_tasks_leave_the_list(void **state)
+{
+    struct place *place = *state;
+    enum { N = 60 };
+    struct task_id ids[N], kept[N / 2];
+    for (unsigned i = 0; i < N; i++) {
+        ids[i] = must_add(place, "acme", "n", TASK_SUCCEEDED, clock_wall_us());
+        if (i % 2)
+            kept[(N - 1 - i) / 2] = ids[i];
+    }
+    for (unsigned i = 0; i < N; i += 2) {
+        if (i == N / 2)
+            must_add_many(place, 6000, 3, "n", NULL);
+        struct store_change forget = {
+            .kind = STORE_FORGET, .id = ids[i], .expect_state = TASK_SUCCEEDED, .expect_attempt = 1};
+        assert_int_equal(commit_one(place, &forget), STORE_OK);
+        assert_int_equal(forget.result, STORE_OK);
+    }
+    must_add_many(place, 6000, 3, "n", NULL);
+    assert_lists(place, query_of("acme"), kept, N / 2);
+    place_reopen(place);
+    assert_lists(place, query_of("acme"), kept, N / 2);
+}
+
 /* ---- bounds ---- */
 
 static void test_one_page_examines_a_bounded_number(void **state)
@@ -511,6 +569,8 @@ int store_suite_read(const struct store_factory *given)
         TEST(test_filters_on_large_texts),
         TEST(test_parent_and_root),
         TEST(test_1000_tenants_see_their_own),
+        TEST(test_ids_out_of_order),
+        TEST(test_deleted_tasks_leave_the_list),
         TEST(test_one_page_examines_a_bounded_number),
         TEST(test_one_page_has_bounded_bytes),
         TEST(test_mailbox_is_bounded_and_stop_answers_all),

@@ -148,6 +148,52 @@ static void test_full_disk_at_every_write(void **state)
     assert_sound(place);
 }
 
+/* Lists stay whole however often a batch is rolled back. */
+static void test_lists_after_full_disks(void **state)
+{
+    struct place *place = *state;
+    struct faults faults = {SQLITE_DISK_WRITE, SQLITE_FULL, -1, true, 0};
+    open_with(place, &faults, 0);
+    enum { N = 9000, STEP = 200 };
+    static struct store_change changes[STEP], *rows[STEP];
+    static struct task_spec *specs[STEP];
+    static uint64_t expected[N];
+    size_t n = 0;
+    unsigned refused = 0;
+    for (unsigned round = 0; round < N / STEP; round++) {
+        for (unsigned i = 0; i < STEP; i++) {
+            specs[i] = spec_plain("acme", "n");
+            changes[i] = change_insert(specs[i], status_queued(specs[i]));
+            rows[i] = &changes[i];
+        }
+        faults.after = round % 2 ? (int)(round * 3 % 40) : -1;
+        enum store_result result = place->store->ops->commit(place->store, rows, STEP);
+        faults.after = -1;
+        assert_true(result == STORE_OK || result == STORE_FULL);
+        refused += result == STORE_FULL;
+        for (unsigned i = 0; i < STEP; i++) {
+            if (result == STORE_OK)
+                expected[n++] = task_id_seq(specs[i]->id);
+            task_spec_unref(specs[i]);
+        }
+    }
+    assert_true(refused > 5);
+    assert_true(n > 4000);
+    struct read_call call = {0};
+    for (size_t left = n; left > 0;) {
+        struct task_id before = call.next;
+        call = (struct read_call){.kind = READ_LIST,
+                                  .query = {.tenant = SLICE_LITERAL("acme"), .limit = 1000, .before = before}};
+        read_now(place, &call);
+        assert_int_equal(call.result, STORE_OK);
+        assert_true(call.n > 0 && call.n <= left);
+        for (size_t i = 0; i < call.n; i++)
+            assert_int_equal(task_id_seq(call.records[i].spec->id), expected[--left]);
+        assert_int_equal(left == 0, task_id_is_none(call.next));
+        read_release(&call);
+    }
+}
+
 static void test_disk_stays_full_for_a_while(void **state)
 {
     struct place *place = *state;
@@ -500,15 +546,25 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, place_tear_down)
     const struct CMUnitTest tests[] = {
-        TEST(test_full_disk_at_every_write), TEST(test_disk_stays_full_for_a_while),
-        TEST(test_file_size_limit),          TEST(test_failed_fsync_is_fatal),
-        TEST(test_failed_write_is_fatal),    TEST(test_failed_checkpoint),
-        TEST(test_log_cut_anywhere),         TEST(test_second_opener_is_refused),
-        TEST(test_newer_schema_is_refused),  TEST(test_foreign_database_is_refused),
-        TEST(test_no_database_is_refused),   TEST(test_bad_places_are_refused),
-        TEST(test_damaged_file_is_refused),  TEST(test_damage_that_is_read_is_fatal),
-        TEST(test_file_is_the_owners_alone), TEST(test_reader_needs_a_store),
-        TEST(test_log_stays_bounded),        TEST(test_quiet_tidies_up),
+        TEST(test_full_disk_at_every_write),
+        TEST(test_lists_after_full_disks),
+        TEST(test_disk_stays_full_for_a_while),
+        TEST(test_file_size_limit),
+        TEST(test_failed_fsync_is_fatal),
+        TEST(test_failed_write_is_fatal),
+        TEST(test_failed_checkpoint),
+        TEST(test_log_cut_anywhere),
+        TEST(test_second_opener_is_refused),
+        TEST(test_newer_schema_is_refused),
+        TEST(test_foreign_database_is_refused),
+        TEST(test_no_database_is_refused),
+        TEST(test_bad_places_are_refused),
+        TEST(test_damaged_file_is_refused),
+        TEST(test_damage_that_is_read_is_fatal),
+        TEST(test_file_is_the_owners_alone),
+        TEST(test_reader_needs_a_store),
+        TEST(test_log_stays_bounded),
+        TEST(test_quiet_tidies_up),
     };
     return cmocka_run_group_tests_name("sqlite: the file", tests, NULL, NULL);
 }
