@@ -1,0 +1,232 @@
+/* The life of the API, and the two entries of the server into it: the head of a request and the whole of it.
+ * Flow: http/ -> on_head (route, type, length) -> on_request (caller, handler) -> submit.c, tasks.c, list.c, service.c. */
+#include "api/api.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "api/calls.h"
+#include "api/fields.h"
+#include "base/log.h"
+
+#define WAITS_PER_CONNECTION 2 /* calls whose client is gone still wait for a while */
+
+struct config *api_config(struct api *api)
+{
+    (void)pthread_mutex_lock(&api->lock);
+    struct config *config = config_ref(api->config);
+    (void)pthread_mutex_unlock(&api->lock);
+    return config;
+}
+
+/* ---- the head ---- */
+
+static void refuse(struct http_exchange *exchange, const struct problem *problem, const char *allow)
+{
+    struct caller caller;
+    struct reply reply;
+    caller_read_id(http_request(exchange), &caller);
+    reply_begin(&reply, exchange, caller.request_id);
+    if (allow)
+        reply_field(&reply, "Allow", slice_str(allow));
+    reply_problem(&reply, problem);
+}
+
+static void reply_options(struct http_exchange *exchange, const char *allow)
+{
+    struct caller caller;
+    struct reply reply;
+    caller_read_id(http_request(exchange), &caller);
+    reply_begin(&reply, exchange, caller.request_id);
+    reply_field(&reply, "Allow", slice_str(allow));
+    reply_empty(&reply, 204);
+}
+
+static void refuse_route(struct http_exchange *exchange, enum route_result result)
+{
+    const struct http_request *request = http_request(exchange);
+    struct problem problem = {0};
+    char allow[ROUTE_ALLOW_SIZE] = "";
+    if (result == ROUTE_BROKEN) {
+        problem_set(&problem, PROBLEM_MALFORMED_REQUEST, "The path has a broken percent escape.");
+    } else if (result == ROUTE_NOWHERE) {
+        problem_set(&problem, PROBLEM_NOT_FOUND, "There is nothing at this path; /openapi.json says what there is.");
+    } else {
+        route_allow(request->path, allow);
+        problem_set(&problem, PROBLEM_METHOD_NOT_ALLOWED, "This path allows %s, not %.*s.", allow,
+                    (int)(request->method_text.len < 32 ? request->method_text.len : 32), request->method_text.data);
+    }
+    refuse(exchange, &problem, *allow ? allow : NULL);
+}
+
+static bool announces_more(const struct http_request *request, size_t max)
+{
+    struct slice text = http_find(request, "Content-Length", NULL);
+    size_t length = 0;
+    for (size_t i = 0; i < text.len; i++) { /* the server has checked that it is a number */
+        length = length * 10 + (size_t)(text.data[i] - '0');
+        if (length > max)
+            return true;
+    }
+    return false;
+}
+
+static enum http_body_mode on_head(void *arg, struct http_exchange *exchange, size_t *ret_max_body)
+{
+    struct api *api = arg;
+    const struct http_request *request = http_request(exchange);
+    struct route_match match;
+    struct problem problem = {0};
+    *ret_max_body = API_SMALL_BODY;
+    enum route_result result = route_find(request->method, request->path, &match);
+    if (request->method == HTTP_OPTIONS && (result == ROUTE_OTHER_METHOD || slice_eq_str(request->path, "*"))) {
+        char allow[ROUTE_ALLOW_SIZE];
+        route_allow(request->path, allow);
+        reply_options(exchange, allow);
+    } else if (result != ROUTE_FOUND) {
+        refuse_route(exchange, result);
+    } else {
+        if (match.route->needs & ROUTE_JSON) {
+            struct config *config = api_config(api);
+            *ret_max_body = (size_t)config->max_body;
+            config_unref(config);
+        }
+        http_set_data(exchange, (void *)(uintptr_t)match.route);
+        if (match.route->needs & ROUTE_JSON && json_body_check(request, &problem) < 0) {
+            refuse(exchange, &problem, NULL);
+        } else if (announces_more(request, *ret_max_body)) {
+            problem_set(&problem, PROBLEM_BODY_TOO_LARGE, "The body may have at most %zu bytes.", *ret_max_body);
+            refuse(exchange, &problem, NULL);
+        }
+    }
+    return HTTP_BODY_WHOLE;
+}
+
+/* ---- the whole request ---- */
+
+static void on_request(void *arg, struct http_exchange *exchange)
+{
+    struct api *api = arg;
+    const struct http_request *request = http_request(exchange);
+    const struct route *route = http_data(exchange);
+    struct route_match match;
+    struct problem problem = {0};
+    if (!route || route_find(request->method, request->path, &match) != ROUTE_FOUND)
+        return; /* answered at its head */
+    struct visit visit = {.api = api,
+                          .exchange = exchange,
+                          .request = request,
+                          .config = api_config(api),
+                          .task = match.id};
+    caller_read_id(request, &visit.caller);
+    if (route->needs & ROUTE_TENANT &&
+        caller_read_tenant(request, visit.config, &visit.caller, &problem) < 0) {
+        struct reply reply;
+        reply_begin(&reply, exchange, visit.caller.request_id);
+        reply_problem(&reply, &problem);
+    } else {
+        route->handle(&visit);
+    }
+    config_unref(visit.config);
+}
+
+static bool on_body(void *arg, struct http_exchange *exchange, struct slice piece, bool end)
+{
+    (void)arg, (void)exchange, (void)piece, (void)end;
+    return true; /* no route streams its body */
+}
+
+static void on_gone(void *arg, struct http_exchange *exchange)
+{
+    (void)arg, (void)exchange; /* a call under way finds out when it comes back */
+}
+
+static void on_encode_problem(void *arg, const struct problem *problem, struct buf *out)
+{
+    (void)arg;
+    problem_to_json(problem, out);
+}
+
+/* ---- life ---- */
+
+static int use_tenant_header(const struct config *config)
+{
+    const char *now = satchel_var_header(satchel_known_var(SATCHEL_TENANT));
+    if (strcmp(now, config->tenant_header) == 0)
+        return 0;
+    int status = satchel_configure_header(SATCHEL_TENANT, config->tenant_header);
+    if (status == SATCHEL_OK)
+        return 0;
+    LOG_ERROR("the configured tenant header cannot be used", LOG_TEXT("header", config->tenant_header),
+              LOG_TEXT("reason", satchel_strerror(status)));
+    return status == SATCHEL_ENOMEM ? -ENOMEM : -EINVAL;
+}
+
+int api_new(const struct api_options *options, struct api **ret)
+{
+    struct api *api = calloc(1, sizeof *api);
+    if (!api)
+        return -ENOMEM;
+    (void)pthread_mutex_init(&api->lock, NULL);
+    api->config = config_ref(options->config);
+    api->registry = options->registry;
+    api->host = spawn_host;
+    api->max_waits = (size_t)options->config->max_connections * WAITS_PER_CONNECTION;
+    api->app = (struct http_app){.arg = api,
+                                 .head = on_head,
+                                 .request = on_request,
+                                 .body = on_body,
+                                 .gone = on_gone,
+                                 .encode_problem = on_encode_problem};
+    if (gethostname(api->node, sizeof api->node - 1) < 0)
+        strcpy(api->node, "localhost");
+    api->variables = header_variables_new();
+    int err = api->variables ? use_tenant_header(options->config) : -ENOMEM;
+    if (!err)
+        err = header_variables_update(api->variables, options->config);
+    if (err) {
+        api_free(api);
+        return err;
+    }
+    *ret = api;
+    return 0;
+}
+
+void api_attach(struct api *api, struct engine *engine, struct reader *reader)
+{
+    api->engine = engine;
+    api->reader = reader;
+}
+
+void api_set_config(struct api *api, struct config *config)
+{
+    if (header_variables_update(api->variables, config) < 0)
+        LOG_ERROR("there is no memory for the variables of new headers");
+    config_ref(config);
+    (void)pthread_mutex_lock(&api->lock);
+    struct config *before = api->config;
+    api->config = config;
+    (void)pthread_mutex_unlock(&api->lock);
+    config_unref(before);
+}
+
+const struct http_app *api_http_app(const struct api *api)
+{
+    return &api->app;
+}
+
+const struct attempt_host *api_attempt_host(const struct api *api)
+{
+    return &api->host;
+}
+
+void api_free(struct api *api)
+{
+    if (!api)
+        return;
+    header_variables_free(api->variables);
+    config_unref(api->config);
+    (void)pthread_mutex_destroy(&api->lock);
+    free(api);
+}

@@ -1,0 +1,31 @@
+/* The HTTP API: requests in, calls of the engine and the reader out, and their answers back as replies.
+ *
+ * Lifecycle: api_new -> api_http_app to the server, api_attempt_host to the engine -> api_attach before either runs
+ * -> engine and reader stop (every call has come back) -> the server's loops end -> api_free.
+ * Thread: api_set_config from any; the rest from the thread that owns the subsystems. */
+#ifndef SATCHEL_API_API_H
+#define SATCHEL_API_API_H
+
+#include "config/config.h"
+#include "executor/executor.h"
+#include "http/http.h"
+
+struct api;
+struct engine;
+struct reader;
+
+struct api_options {
+    struct config *config;           /* a reference is taken */
+    const struct registry *registry; /* not owned */
+};
+
+int api_new(const struct api_options *options, struct api **ret); /* 0 or -errno */
+void api_attach(struct api *api, struct engine *engine, struct reader *reader);
+/* From now on requests see this snapshot; those under way keep theirs.  Takes a reference. */
+void api_set_config(struct api *api, struct config *config);
+const struct http_app *api_http_app(const struct api *api);
+/* What attempts may do: submit sub-tasks through the same door as requests.  Its argument is the api. */
+const struct attempt_host *api_attempt_host(const struct api *api);
+void api_free(struct api *api); /* NULL is fine; no call may be under way */
+
+#endif

@@ -1,0 +1,213 @@
+/* Posting calls and taking their answers.  Flow: the handlers -> call_post_* -> engine | reader -> on_delivered (their
+ * thread) -> loop_post -> on_back (the loop) -> call->answer. */
+#include "api/calls.h"
+
+#include <stddef.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+
+static void free_call(struct api_call *call)
+{
+    free(call);
+}
+
+static void drop_held(struct api_call *call)
+{
+    if (call->holds == CALL_ENGINE) {
+        task_spec_unref(call->engine.spec);
+        task_record_release(&call->engine.record);
+    } else if (call->holds == CALL_READER) {
+        task_record_release(&call->read.record);
+        for (size_t i = 0; i < call->read.n; i++)
+            task_record_release(&call->read.records[i]);
+        free(call->read.records);
+    }
+    call->holds = CALL_EMPTY;
+}
+
+void call_release(struct api_call *call)
+{
+    drop_held(call);
+    call->release(call);
+}
+
+struct api_call *call_new(struct visit *visit, size_t size, bool (*answer)(struct api_call *, struct http_exchange *))
+{
+    struct api_call *call = calloc(1, size);
+    if (!call) {
+        struct problem problem = {0};
+        struct reply reply;
+        problem_set(&problem, PROBLEM_OVERLOADED, "There is no memory for this request; try again later.");
+        problem.retry_after_s = 1;
+        reply_begin(&reply, visit->exchange, visit->caller.request_id);
+        reply_problem(&reply, &problem);
+        return NULL;
+    }
+    call->api = visit->api;
+    call->ref = http_ref(visit->exchange);
+    call->answer = answer;
+    call->release = free_call;
+    call->prefer_wait_s = -1;
+    memcpy(call->tenant, visit->caller.tenant, sizeof call->tenant);
+    memcpy(call->request_id, visit->caller.request_id.data, visit->caller.request_id.len);
+    call->request_id_len = visit->caller.request_id.len;
+    return call;
+}
+
+/* ---- the way back ---- */
+
+static void on_back(struct loop_mail *mail)
+{
+    struct api_call *call = (struct api_call *)mail;
+    if (call->counted) {
+        atomic_fetch_sub_explicit(&call->api->waits, 1, memory_order_relaxed);
+        call->counted = false;
+    }
+    struct http_exchange *exchange = http_find_exchange(call->ref);
+    if (!exchange || call->answer(call, exchange))
+        call_release(call);
+}
+
+static void send_back(struct api_call *call)
+{
+    call->mail.run = on_back;
+    loop_post(call->ref.loop, &call->mail);
+}
+
+static void on_engine_delivered(struct engine_call *engine)
+{
+    send_back((struct api_call *)(void *)((char *)engine - offsetof(struct api_call, engine)));
+}
+
+static void on_reader_delivered(struct read_call *read)
+{
+    send_back((struct api_call *)(void *)((char *)read - offsetof(struct api_call, read)));
+}
+
+/* ---- the way there ---- */
+
+void call_reply_begin(const struct api_call *call, struct http_exchange *exchange, struct reply *ret)
+{
+    reply_begin(ret, exchange, slice_of(call->request_id, call->request_id_len));
+}
+
+static void reply_overloaded(struct api_call *call, struct http_exchange *exchange, const char *what)
+{
+    struct reply reply;
+    struct problem problem = {0};
+    problem_set(&problem, PROBLEM_OVERLOADED, "%s; try again later.", what);
+    problem.retry_after_s = 1;
+    call_reply_begin(call, exchange, &reply);
+    reply_problem(&reply, &problem);
+}
+
+static bool may_wait(struct api_call *call)
+{
+    struct api *api = call->api;
+    if (atomic_fetch_add_explicit(&api->waits, 1, memory_order_relaxed) < api->max_waits)
+        return call->counted = true;
+    atomic_fetch_sub_explicit(&api->waits, 1, memory_order_relaxed);
+    return false;
+}
+
+static void uncount(struct api_call *call)
+{
+    if (call->counted)
+        atomic_fetch_sub_explicit(&call->api->waits, 1, memory_order_relaxed);
+    call->counted = false;
+}
+
+void call_post_engine(struct api_call *call, struct http_exchange *exchange, enum engine_call_kind kind,
+                      int64_t wait_ns)
+{
+    struct engine_call *engine = &call->engine;
+    struct task_spec *spec = call->holds == CALL_ENGINE ? engine->spec : NULL;
+    call->holds = CALL_ENGINE;
+    engine->spec = spec;
+    engine->kind = kind;
+    engine->deliver = on_engine_delivered;
+    engine->id = call->id;
+    memcpy(engine->tenant, call->tenant, sizeof engine->tenant);
+    engine->wait_until_ns = wait_ns > 0 && may_wait(call) ? clock_mono_ns() + wait_ns : 0;
+    if (engine_post(call->api->engine, engine))
+        return;
+    uncount(call);
+    reply_overloaded(call, exchange, "Too many requests wait for the engine");
+    call_release(call);
+}
+
+void call_post_reader(struct api_call *call, struct http_exchange *exchange, enum read_kind kind)
+{
+    struct list_query query = call->holds == CALL_READER ? call->read.query : (struct list_query){0};
+    if (call->holds == CALL_ENGINE)
+        drop_held(call);
+    call->holds = CALL_READER;
+    call->read = (struct read_call){.kind = kind,
+                                    .deliver = on_reader_delivered,
+                                    .id = call->id,
+                                    .tenant = slice_str(call->tenant),
+                                    .query = query};
+    if (reader_post(call->api->reader, &call->read))
+        return;
+    reply_overloaded(call, exchange, "Too many requests wait for the store");
+    call_release(call);
+}
+
+/* ---- what is said when the answer is no ---- */
+
+static void set_problem(const struct api_call *call, struct problem *problem)
+{
+    const struct engine_call *engine = &call->engine;
+    switch (engine->result) {
+    case ENGINE_KEY_MISMATCH:
+        problem_set(problem, PROBLEM_IDEMPOTENCY_MISMATCH,
+                    "This idempotency key was used within the last 24 hours for another body. Use a new key, or "
+                    "send the same bytes again.");
+        break;
+    case ENGINE_QUOTA:
+        problem_set(problem, PROBLEM_QUOTA_EXCEEDED,
+                    "Tenant %s (or all tenants together) has as many waiting tasks as it may have.", call->tenant);
+        break;
+    case ENGINE_DRAINING:
+        problem_set(problem, PROBLEM_DRAINING, "satcheld is shutting down; send the request again.");
+        break;
+    case ENGINE_STORE_FULL:
+        problem_set(problem, PROBLEM_STORE_UNAVAILABLE, "The store is full; nothing of this request was taken.");
+        break;
+    case ENGINE_OK:
+    case ENGINE_REPLAYED:
+    case ENGINE_NOT_LIVE:
+    case ENGINE_NOT_FOUND:
+    case ENGINE_CONFLICT:
+    case ENGINE_STORE_FAILED:
+    default:
+        problem_set(problem, PROBLEM_STORE_UNAVAILABLE, "The store cannot be written or read just now.");
+        break;
+    }
+    if (engine->result != ENGINE_KEY_MISMATCH)
+        problem->retry_after_s = engine->retry_after_s > 0 ? engine->retry_after_s : 1;
+}
+
+void call_reply_refused(struct api_call *call, struct http_exchange *exchange)
+{
+    struct reply reply;
+    call_reply_begin(call, exchange, &reply);
+    if (call->engine.result == ENGINE_NOT_FOUND) {
+        reply_not_found(&reply);
+        return;
+    }
+    struct problem problem = {0};
+    set_problem(call, &problem);
+    reply_problem(&reply, &problem);
+}
+
+void call_reply_read_failed(struct api_call *call, struct http_exchange *exchange)
+{
+    struct reply reply;
+    struct problem problem = {0};
+    problem_set(&problem, PROBLEM_STORE_UNAVAILABLE, "The store cannot be read just now.");
+    problem.retry_after_s = 1;
+    call_reply_begin(call, exchange, &reply);
+    reply_problem(&reply, &problem);
+}

@@ -1,0 +1,50 @@
+/* A call on its way: from a loop to the engine or the reader and back to the same loop.
+ *
+ * A call belongs to the loop until it is posted, to the engine or the reader until delivered, then to the loop again.
+ * It holds what its reply needs, since the client may be gone when it comes back: then it is only released.
+ * Thread: the loop's, between posts. */
+#ifndef SATCHEL_API_CALLS_H
+#define SATCHEL_API_CALLS_H
+
+#include "api/internal.h"
+#include "api/reply.h"
+
+enum call_view { VIEW_TASK, VIEW_RESULT };
+
+struct api_call {
+    struct loop_mail mail;
+    struct api *api;
+    struct http_ref ref;
+    /* Back on the loop: reply, or post again.  Returns false to keep the call (it was posted again). */
+    bool (*answer)(struct api_call *call, struct http_exchange *exchange);
+    void (*release)(struct api_call *call); /* frees it with what it holds; call_release unless it is larger */
+    enum { CALL_EMPTY, CALL_ENGINE, CALL_READER } holds;
+    union {
+        struct engine_call engine;
+        struct read_call read;
+    };
+    bool counted; /* in api->waits */
+    /* what the reply depends on */
+    enum call_view view;
+    int64_t prefer_wait_s; /* applied Prefer: wait; negative: none */
+    bool prefer_async, prefer_minimal;
+    struct task_id id;
+    char tenant[TENANT_MAX + 2];
+    char request_id[REQUEST_ID_MAX];
+    size_t request_id_len;
+};
+
+/* `size`: of the larger struct that starts with a call; zero-filled.  NULL: no memory, and replied. */
+struct api_call *call_new(struct visit *visit, size_t size, bool (*answer)(struct api_call *, struct http_exchange *));
+void call_release(struct api_call *call);
+/* Posts; where the queue is full the exchange is answered and the call released.  `wait_ns`: how long to wait for the
+ * task's end, 0: not at all; less where too many calls wait already. */
+void call_post_engine(struct api_call *call, struct http_exchange *exchange, enum engine_call_kind kind,
+                      int64_t wait_ns);
+void call_post_reader(struct api_call *call, struct http_exchange *exchange, enum read_kind kind);
+void call_reply_begin(const struct api_call *call, struct http_exchange *exchange, struct reply *ret);
+/* The problem that an engine's result means, replied. */
+void call_reply_refused(struct api_call *call, struct http_exchange *exchange);
+void call_reply_read_failed(struct api_call *call, struct http_exchange *exchange);
+
+#endif

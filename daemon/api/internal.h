@@ -1,0 +1,60 @@
+/* What the files of the API share: the api itself, one request while its handler runs, and the handlers.
+ * Thread: a visit belongs to its loop. */
+#ifndef SATCHEL_API_INTERNAL_H
+#define SATCHEL_API_INTERNAL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "api/api.h"
+#include "api/request_context.h"
+#include "api/routes.h"
+#include "engine/engine.h"
+#include "store/reader.h"
+
+#define API_WAIT_CANCEL_NS INT64_C(2000000000) /* how long :cancel waits for a running task to end */
+#define API_SMALL_BODY (64u * 1024)            /* of requests whose body has no meaning */
+
+struct api {
+    /* constant once attached */
+    struct http_app app;
+    struct attempt_host host;
+    const struct registry *registry;
+    struct engine *engine;
+    struct reader *reader;
+    char node[65]; /* this machine's name */
+    size_t max_waits;
+    struct header_variables *variables; /* has its own lock */
+    /* any thread */
+    atomic_size_t waits;  /* calls that wait for a task's end: bounded, since their clients may be gone */
+    pthread_mutex_t lock; /* guards config */
+    struct config *config;
+};
+
+struct config *api_config(struct api *api); /* a reference */
+
+struct visit { /* one request while its handler runs */
+    struct api *api;
+    struct http_exchange *exchange;
+    const struct http_request *request;
+    struct config *config; /* a reference, for the time of the visit */
+    struct slice task;     /* what the path has for {id} */
+    struct caller caller;
+};
+
+/* tasks.c, submit.c, list.c, service.c: one function a route */
+void on_submit(struct visit *visit);
+void on_list(struct visit *visit);
+void on_get(struct visit *visit);
+void on_result(struct visit *visit);
+void on_cancel(struct visit *visit);
+void on_retry(struct visit *visit);
+void on_delete(struct visit *visit);
+void on_healthz(struct visit *visit);
+void on_readyz(struct visit *visit);
+void on_openapi(struct visit *visit);
+
+/* spawn.c */
+extern const struct attempt_host spawn_host;
+
+#endif

@@ -1,0 +1,123 @@
+/* Which function serves which request.  A new route is one line here and one operation in docs/api/openapi.json. */
+#include "api/routes.h"
+
+#include "api/internal.h"
+#include "api/params.h"
+
+#define ROUTE(method, pattern, operation, needs, handle)                                                               \
+    {                                                                                                                  \
+        HTTP_##method, #method, pattern, operation, needs, handle                                                      \
+    }
+
+static const struct route routes[] = {
+    ROUTE(POST, "/v1/tasks", "submitTask", ROUTE_TENANT | ROUTE_JSON, on_submit),
+    ROUTE(GET, "/v1/tasks/{id}", "getTask", ROUTE_TENANT, on_get),
+    ROUTE(GET, "/v1/tasks/{id}/result", "getTaskResult", ROUTE_TENANT, on_result),
+    ROUTE(GET, "/v1/tasks", "listTasks", ROUTE_TENANT, on_list),
+    ROUTE(POST, "/v1/tasks/{id}:cancel", "cancelTask", ROUTE_TENANT, on_cancel),
+    ROUTE(POST, "/v1/tasks/{id}:retry", "retryTask", ROUTE_TENANT, on_retry),
+    ROUTE(DELETE, "/v1/tasks/{id}", "deleteTask", ROUTE_TENANT, on_delete),
+    ROUTE(GET, "/healthz", "getHealth", 0, on_healthz),
+    ROUTE(GET, "/readyz", "getReadiness", 0, on_readyz),
+    ROUTE(GET, "/openapi.json", "getDescription", 0, on_openapi),
+};
+#define N_ROUTES (sizeof routes / sizeof routes[0])
+
+const struct route *route_at(size_t index)
+{
+    return index < N_ROUTES ? &routes[index] : NULL;
+}
+
+/* The path decoded into `out`; an encoded slash becomes a byte that no pattern and no id has.  0, -1: broken,
+ * -2: longer than any path that there is. */
+static int decode(struct slice path, char out[ROUTE_PATH_MAX], size_t *ret_len)
+{
+    if (!memchr(path.data, '%', path.len)) {
+        if (path.len > ROUTE_PATH_MAX)
+            return -2;
+        memcpy(out, path.data, path.len);
+        *ret_len = path.len;
+        return 0;
+    }
+    struct buf decoded = BUF_INIT;
+    int result = percent_decode(path, false, &decoded);
+    if (result == 0 && (!buf_ok(&decoded) || decoded.len > ROUTE_PATH_MAX))
+        result = -2;
+    size_t n = 0;
+    for (size_t i = 0; result == 0 && i < path.len; i++) { /* once more, to tell a slash from an encoded one */
+        bool encoded = path.data[i] == '%';
+        out[n] = decoded.data[n];
+        if (encoded && out[n] == '/')
+            out[n] = '\1';
+        n++;
+        i += encoded ? 2 : 0;
+    }
+    buf_release(&decoded);
+    *ret_len = n;
+    return result;
+}
+
+static bool matches(const char *pattern, struct slice path, struct slice *ret_id)
+{
+    size_t at = 0;
+    for (; *pattern; pattern++) {
+        if (*pattern == '{') {
+            size_t start = at;
+            while (at < path.len && path.data[at] != '/' && path.data[at] != ':')
+                at++;
+            if (at == start)
+                return false;
+            *ret_id = slice_of(path.data + start, at - start);
+            pattern = strchr(pattern, '}');
+        } else if (at < path.len && path.data[at] == *pattern) {
+            at++;
+        } else {
+            return false;
+        }
+    }
+    return at == path.len;
+}
+
+enum route_result route_find(enum http_method method, struct slice path, struct route_match *ret)
+{
+    size_t len;
+    ret->route = NULL;
+    ret->id = (struct slice){0};
+    int decoded = decode(path, ret->path, &len);
+    if (decoded < 0)
+        return decoded == -1 ? ROUTE_BROKEN : ROUTE_NOWHERE;
+    bool somewhere = false;
+    if (method == HTTP_HEAD)
+        method = HTTP_GET;
+    for (size_t i = 0; i < N_ROUTES; i++) {
+        if (!matches(routes[i].pattern, slice_of(ret->path, len), &ret->id))
+            continue;
+        somewhere = true;
+        if (routes[i].method == method) {
+            ret->route = &routes[i];
+            return ROUTE_FOUND;
+        }
+    }
+    return somewhere ? ROUTE_OTHER_METHOD : ROUTE_NOWHERE;
+}
+
+void route_allow(struct slice path, char out[ROUTE_ALLOW_SIZE])
+{
+    char decoded[ROUTE_PATH_MAX];
+    size_t len = 0;
+    bool all = slice_eq_str(path, "*");
+    bool known = !all && decode(path, decoded, &len) == 0;
+    struct slice id;
+    bool has[HTTP_OTHER + 1] = {false};
+    for (size_t i = 0; i < N_ROUTES; i++)
+        if (all || (known && matches(routes[i].pattern, slice_of(decoded, len), &id)))
+            has[routes[i].method] = true;
+    out[0] = '\0';
+    if (has[HTTP_GET])
+        strcat(out, "GET, HEAD, ");
+    if (has[HTTP_POST])
+        strcat(out, "POST, ");
+    if (has[HTTP_DELETE])
+        strcat(out, "DELETE, ");
+    strcat(out, "OPTIONS");
+}

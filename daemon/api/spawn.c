@@ -1,0 +1,182 @@
+/* Sub-tasks: an attempt submits through the same door as a request, with the context that its handler has set up.
+ * The worker's thread waits until the sub-task is durable.
+ * Flow: executor -> attempt_host.spawn -> submission_parse -> engine_post -> on_delivered -> the worker again. */
+#include <errno.h>
+#include <openssl/evp.h>
+#include <semaphore.h>
+#include <stddef.h>
+
+#include "api/internal.h"
+#include "base/log.h"
+#include "proto/json_out.h"
+#include "task/submission.h"
+
+struct spawn_call {
+    struct engine_call call;
+    sem_t done;
+};
+
+static void on_delivered(struct engine_call *call)
+{
+    struct spawn_call *spawn = (struct spawn_call *)(void *)((char *)call - offsetof(struct spawn_call, call));
+    (void)sem_post(&spawn->done); /* the last access: the worker may be gone with it now */
+}
+
+static void wait_until_done(struct spawn_call *spawn)
+{
+    while (sem_wait(&spawn->done) < 0 && errno == EINTR) {
+    }
+}
+
+/* ---- the inherited context ---- */
+
+struct inheritance {
+    struct json_out j;
+    char origin[sizeof "inherited:" + TASK_ID_TEXT_SIZE];
+};
+
+static int write_origin(satchel_var *var, void *data, void *arg)
+{
+    (void)data;
+    struct inheritance *w = arg;
+    if (satchel_var_flags(var) & SATCHEL_VAR_WIRE)
+        json_out_member(&w->j, satchel_var_name(var), slice_str(w->origin));
+    return 0;
+}
+
+static void write_origins(const satchel_context *context, struct task_id parent, struct buf *out)
+{
+    struct inheritance w = {.j = json_out_to(out), .origin = "inherited:"};
+    task_id_format(parent, w.origin + strlen(w.origin));
+    json_out_begin_object(&w.j);
+    (void)satchel_context_each(context, write_origin, &w);
+    json_out_end_object(&w.j);
+}
+
+static int out_of_memory(struct problem *reterr)
+{
+    problem_set(reterr, PROBLEM_OVERLOADED, "There is no memory for this sub-task.");
+    return -1;
+}
+
+static int read_submission(struct api *api, const struct attempt *attempt, struct slice body, struct submission *ret,
+                           struct problem *reterr)
+{
+    struct buf origins = BUF_INIT;
+    struct config *config = api_config(api);
+    satchel_context *context = satchel_capture();
+    int result = -1;
+    if (context)
+        write_origins(context, attempt->spec->id, &origins);
+    if (!context || !buf_ok(&origins)) {
+        (void)out_of_memory(reterr);
+    } else if (!satchel_context_has(context, satchel_known_var(SATCHEL_TENANT))) {
+        problem_set(reterr, PROBLEM_MISSING_TENANT, "The calling context has no tenant; a task cannot run as nobody.");
+    } else {
+        struct submission_input input = {
+            .config = config,
+            .registry = api->registry,
+            .body = body,
+            .pointer = "",
+            .context = context,
+            .origins = buf_slice(&origins),
+            .parent = attempt->spec->id,
+            .root = attempt->spec->root,
+        };
+        result = submission_parse(&input, ret, reterr);
+    }
+    satchel_context_unref(context);
+    config_unref(config);
+    buf_release(&origins);
+    return result;
+}
+
+/* ---- the call ---- */
+
+/* A key is one of the task that submits: its repeated attempt finds the sub-task it made before. */
+static bool set_key(struct engine_call *call, const struct task_spec *spec, struct slice key, struct slice body)
+{
+    struct buf text = BUF_INIT;
+    buf_append(&text, spec->tenant.data, spec->tenant.len + 1); /* with its NUL */
+    buf_append_slice(&text, key);
+    call->has_key = buf_ok(&text) && EVP_Digest(text.data, text.len, call->key, NULL, EVP_sha256(), NULL) == 1 &&
+                    EVP_Digest(body.data, body.len, call->fingerprint, NULL, EVP_sha256(), NULL) == 1;
+    buf_release(&text);
+    return call->has_key;
+}
+
+static int read_answer(struct engine_call *call, struct task_id *ret_id, struct problem *reterr)
+{
+    int result = -1;
+    switch (call->result) {
+    case ENGINE_OK:
+    case ENGINE_REPLAYED:
+        *ret_id = call->record.spec->id;
+        result = 0;
+        break;
+    case ENGINE_KEY_MISMATCH:
+        problem_set(reterr, PROBLEM_IDEMPOTENCY_MISMATCH, "The idempotency key was used for another submission.");
+        break;
+    case ENGINE_QUOTA:
+        problem_set(reterr, PROBLEM_QUOTA_EXCEEDED, "There are as many waiting tasks as there may be.");
+        break;
+    case ENGINE_DRAINING: problem_set(reterr, PROBLEM_DRAINING, "satcheld is shutting down."); break;
+    case ENGINE_NOT_LIVE:
+    case ENGINE_NOT_FOUND:
+    case ENGINE_CONFLICT:
+    case ENGINE_STORE_FULL:
+    case ENGINE_STORE_FAILED:
+    default: problem_set(reterr, PROBLEM_STORE_UNAVAILABLE, "The store cannot take the sub-task now."); break;
+    }
+    if (result < 0)
+        reterr->retry_after_s = call->retry_after_s;
+    task_record_release(&call->record);
+    return result;
+}
+
+static int spawn(void *host, struct attempt *attempt, struct slice body, struct task_id *ret_id,
+                 struct problem *reterr)
+{
+    struct api *api = host;
+    struct submission submission;
+    if (read_submission(api, attempt, body, &submission, reterr) < 0)
+        return -1;
+    struct spawn_call own = {
+        .call = {.kind = ENGINE_SUBMIT, .deliver = on_delivered, .spec = submission.spec, .id = submission.spec->id}};
+    if (submission.idempotency_key.data && !set_key(&own.call, attempt->spec, submission.idempotency_key, body)) {
+        task_spec_unref(submission.spec);
+        return out_of_memory(reterr);
+    }
+    (void)sem_init(&own.done, 0, 0);
+    int result = -1;
+    if (engine_post(api->engine, &own.call)) {
+        wait_until_done(&own);
+        result = read_answer(&own.call, ret_id, reterr);
+    } else {
+        task_spec_unref(submission.spec);
+        problem_set(reterr, PROBLEM_OVERLOADED, "Too many requests wait for the engine.");
+        reterr->retry_after_s = 1;
+    }
+    (void)sem_destroy(&own.done);
+    return result;
+}
+
+static void progress(void *host, struct attempt *attempt, double fraction, struct slice message)
+{
+    (void)host, (void)attempt, (void)message;
+    LOG_DEBUG("progress", LOG_NUMBER("percent", fraction * 100));
+}
+
+static void log_line(void *host, struct attempt *attempt, struct slice line)
+{
+    (void)host, (void)attempt;
+    if (!log_enabled(LOG_LEVEL_DEBUG))
+        return;
+    struct buf text = BUF_INIT;
+    buf_append_slice(&text, line);
+    if (buf_ok(&text) && text.data)
+        LOG_DEBUG("task output", LOG_TEXT("line", text.data));
+    buf_release(&text);
+}
+
+const struct attempt_host spawn_host = {.spawn = spawn, .progress = progress, .log = log_line};

@@ -1,0 +1,316 @@
+/* One task: get, result, cancel, retry, delete.
+ *
+ * A read looks into the cache of finished tasks first; one that waits then asks the engine, which knows every
+ * unfinished task, and whatever neither knows is read from the store.
+ * Flow: dispatch.c -> on_* -> calls.c -> answer_*. */
+#include <stdio.h>
+
+#include "api/calls.h"
+#include "api/fields.h"
+#include "api/params.h"
+#include "api/wait.h"
+#include "proto/timetext.h"
+
+static void fail(struct visit *visit, const struct problem *problem)
+{
+    struct reply reply;
+    reply_begin(&reply, visit->exchange, visit->caller.request_id);
+    reply_problem(&reply, problem);
+}
+
+/* False: replied.  What is not an id is a task that does not exist. */
+static bool read_id(struct visit *visit, struct task_id *ret)
+{
+    if (task_id_parse(visit->task.data, visit->task.len, ret))
+        return true;
+    struct reply reply;
+    reply_begin(&reply, visit->exchange, visit->caller.request_id);
+    reply_field(&reply, "Vary", SLICE_LITERAL("Prefer"));
+    reply_not_found(&reply);
+    return false;
+}
+
+/* ---- views of a task ---- */
+
+static void reply_result(struct reply *reply, const struct task_record *record, const char *node)
+{
+    const struct task_outcome *outcome = record->outcome;
+    enum task_state state = record->status.state;
+    if (!task_state_final(state)) {
+        reply_retry_after(reply, 1);
+        reply_task(reply, 202, record, node);
+        return;
+    }
+    if (state == TASK_SUCCEEDED) {
+        struct slice result = outcome ? blob_slice(outcome->result) : (struct slice){0};
+        reply_json(reply, 200, result.len ? result : SLICE_LITERAL("null"));
+        return;
+    }
+    struct problem problem = {0};
+    if (outcome && outcome->error != ERROR_TYPE_NONE)
+        problem_set(&problem, PROBLEM_STATE_CONFLICT, "The task %s and has no result: %s: %.160s",
+                    state == TASK_FAILED ? "failed" : task_state_name(state), error_type_name(outcome->error),
+                    outcome->message);
+    else
+        problem_set(&problem, PROBLEM_STATE_CONFLICT, "The task is %s and has no result.", task_state_name(state));
+    reply_problem_task(reply, &problem, record->spec->id, &record->status);
+}
+
+static void reply_view(struct api_call *call, struct http_exchange *exchange, const struct task_record *record)
+{
+    struct reply reply;
+    char applied[32];
+    call_reply_begin(call, exchange, &reply);
+    reply_field(&reply, "Vary", SLICE_LITERAL("Prefer"));
+    if (call->prefer_wait_s >= 0) {
+        int len = snprintf(applied, sizeof applied, "wait=%lld", (long long)call->prefer_wait_s);
+        reply_field(&reply, "Preference-Applied", slice_of(applied, (size_t)len));
+    }
+    if (call->view == VIEW_RESULT)
+        reply_result(&reply, record, call->api->node);
+    else
+        reply_task(&reply, 200, record, call->api->node);
+}
+
+static void reply_absent(struct api_call *call, struct http_exchange *exchange)
+{
+    struct reply reply;
+    call_reply_begin(call, exchange, &reply);
+    reply_field(&reply, "Vary", SLICE_LITERAL("Prefer"));
+    if (!call->read.gone) {
+        reply_not_found(&reply);
+        return;
+    }
+    struct problem problem = {0};
+    problem_set(&problem, PROBLEM_TASK_GONE, "The task was deleted; only its state and times are left.");
+    reply_problem_task(&reply, &problem, call->id, &call->read.record.status);
+}
+
+/* ---- reading ---- */
+
+static bool answer_read(struct api_call *call, struct http_exchange *exchange)
+{
+    if (call->read.result == STORE_OK && call->read.record.spec)
+        reply_view(call, exchange, &call->read.record);
+    else if (call->read.result == STORE_NOT_FOUND)
+        reply_absent(call, exchange);
+    else
+        call_reply_read_failed(call, exchange);
+    return true;
+}
+
+static bool view_recent(struct api_call *call, struct http_exchange *exchange)
+{
+    struct task_record record;
+    if (!engine_recent(call->api->engine, call->id, slice_str(call->tenant), &record))
+        return false;
+    reply_view(call, exchange, &record);
+    task_record_release(&record);
+    return true;
+}
+
+static bool answer_wait(struct api_call *call, struct http_exchange *exchange)
+{
+    switch (call->engine.result) {
+    case ENGINE_OK: reply_view(call, exchange, &call->engine.record); return true;
+    case ENGINE_NOT_LIVE: /* finished, or never there */
+    case ENGINE_NOT_FOUND:
+    case ENGINE_DRAINING:
+        if (view_recent(call, exchange))
+            return true;
+        call->answer = answer_read;
+        call_post_reader(call, exchange, READ_TASK);
+        return false;
+    case ENGINE_REPLAYED:
+    case ENGINE_KEY_MISMATCH:
+    case ENGINE_CONFLICT:
+    case ENGINE_QUOTA:
+    case ENGINE_STORE_FULL:
+    case ENGINE_STORE_FAILED:
+    default: call_reply_refused(call, exchange); return true;
+    }
+}
+
+/* 0 and how long to wait, or -1: replied.  The query counts before the header. */
+static int read_wait(struct visit *visit, int64_t *ret_wait_ns, int64_t *ret_prefer_s)
+{
+    static const char *const known[] = {"wait", NULL};
+    struct preferences prefer;
+    struct params params;
+    struct problem problem = {0};
+    int64_t us = 0;
+    *ret_prefer_s = -1;
+    if (params_parse(visit->request->query, known, &params, &problem) < 0) {
+        fail(visit, &problem);
+        return -1;
+    }
+    struct slice value = params_get(&params, "wait");
+    bool given = value.data != NULL, good = given && duration_parse(value.data, value.len, &us);
+    params_release(&params);
+    if (given && !good) {
+        problem_set(&problem, PROBLEM_INVALID_PARAMETER,
+                    "Query parameter \"wait\": it must be a duration, such as 30s or 500ms, or a number of seconds.");
+        fail(visit, &problem);
+        return -1;
+    }
+    prefer_read(visit->request, &prefer);
+    *ret_wait_ns = 0;
+    if (given)
+        *ret_wait_ns = wait_of_duration(visit->config, us);
+    else if (prefer.has_wait)
+        *ret_wait_ns = wait_of_preference(visit->config, &prefer, ret_prefer_s);
+    return 0;
+}
+
+static void read_task(struct visit *visit, enum call_view view)
+{
+    struct task_id id;
+    int64_t wait_ns, prefer_s;
+    if (read_wait(visit, &wait_ns, &prefer_s) < 0 || !read_id(visit, &id))
+        return;
+    struct api_call *call = call_new(visit, sizeof *call, wait_ns > 0 ? answer_wait : answer_read);
+    if (!call)
+        return;
+    call->id = id;
+    call->view = view;
+    call->prefer_wait_s = prefer_s;
+    if (view_recent(call, visit->exchange))
+        call_release(call);
+    else if (wait_ns > 0)
+        call_post_engine(call, visit->exchange, ENGINE_WAIT, wait_ns);
+    else
+        call_post_reader(call, visit->exchange, READ_TASK);
+}
+
+void on_get(struct visit *visit)
+{
+    read_task(visit, VIEW_TASK);
+}
+
+void on_result(struct visit *visit)
+{
+    read_task(visit, VIEW_RESULT);
+}
+
+/* ---- changing ---- */
+
+static void reply_conflict(struct api_call *call, struct http_exchange *exchange)
+{
+    static const char *const rules[] = {
+        [ENGINE_CANCEL] = "only a task that is not finished can be canceled",
+        [ENGINE_RETRY] = "only a failed, canceled or expired task can be run again",
+        [ENGINE_DELETE] = "only a finished task can be deleted; cancel it first",
+    };
+    struct problem problem = {0};
+    struct reply reply;
+    const struct task_status *status = &call->engine.record.status;
+    problem_set(&problem, PROBLEM_STATE_CONFLICT, "The task is %s; %s.", task_state_name(status->state),
+                rules[call->engine.kind]);
+    call_reply_begin(call, exchange, &reply);
+    reply_problem_task(&reply, &problem, call->id, status);
+}
+
+/* What is not among the tasks may have been deleted: the reader knows. */
+static bool answer_change_read(struct api_call *call, struct http_exchange *exchange)
+{
+    if (call->read.result == STORE_NOT_FOUND) {
+        reply_absent(call, exchange);
+        return true;
+    }
+    call_reply_read_failed(call, exchange);
+    return true;
+}
+
+static void reply_changed(struct api_call *call, struct http_exchange *exchange)
+{
+    struct reply reply;
+    const struct task_record *record = &call->engine.record;
+    call_reply_begin(call, exchange, &reply);
+    if (call->engine.kind == ENGINE_DELETE) {
+        reply_empty(&reply, 204);
+        return;
+    }
+    bool done = task_state_final(record->status.state);
+    reply_location(&reply, call->id);
+    if (!done)
+        reply_retry_after(&reply, 1);
+    reply_task(&reply, done ? 200 : 202, record, call->api->node);
+}
+
+static bool answer_change(struct api_call *call, struct http_exchange *exchange)
+{
+    switch (call->engine.result) {
+    case ENGINE_OK:
+        if (call->engine.kind != ENGINE_DELETE && !call->engine.record.spec)
+            call_reply_refused(call, exchange);
+        else
+            reply_changed(call, exchange);
+        return true;
+    case ENGINE_CONFLICT: reply_conflict(call, exchange); return true;
+    case ENGINE_NOT_FOUND:
+        call->answer = answer_change_read;
+        call_post_reader(call, exchange, READ_TASK);
+        return false;
+    case ENGINE_REPLAYED:
+    case ENGINE_KEY_MISMATCH:
+    case ENGINE_NOT_LIVE:
+    case ENGINE_QUOTA:
+    case ENGINE_DRAINING:
+    case ENGINE_STORE_FULL:
+    case ENGINE_STORE_FAILED:
+    default: call_reply_refused(call, exchange); return true;
+    }
+}
+
+/* Requests that change a task carry no body and no query; {} is what some clients always send. */
+static bool takes_nothing(struct visit *visit)
+{
+    static const char *const none[] = {NULL};
+    struct params params;
+    struct problem problem = {0};
+    struct slice body = visit->request->body;
+    if (params_parse(visit->request->query, none, &params, &problem) < 0) {
+        fail(visit, &problem);
+        return false;
+    }
+    params_release(&params);
+    while (body.len && strchr(" \t\r\n", body.data[body.len - 1]))
+        body.len--;
+    if (body.len == 0 || slice_eq_str(body, "{}"))
+        return true;
+    problem_set(&problem, PROBLEM_INVALID_PARAMETER, "This request takes no body; send none, or {}.");
+    fail(visit, &problem);
+    return false;
+}
+
+static void change(struct visit *visit, enum engine_call_kind kind, int64_t wait_ns)
+{
+    struct task_id id;
+    if (!takes_nothing(visit) || !read_id(visit, &id))
+        return;
+    struct api_call *call = call_new(visit, sizeof *call, answer_change);
+    if (!call)
+        return;
+    call->id = id;
+    call_post_engine(call, visit->exchange, kind, wait_ns);
+}
+
+void on_cancel(struct visit *visit)
+{
+    struct preferences prefer;
+    int64_t wait_ns = API_WAIT_CANCEL_NS, applied;
+    prefer_read(visit->request, &prefer);
+    if (prefer.has_wait)
+        wait_ns = wait_of_preference(visit->config, &prefer, &applied);
+    change(visit, ENGINE_CANCEL, wait_ns);
+}
+
+void on_retry(struct visit *visit)
+{
+    change(visit, ENGINE_RETRY, 0);
+}
+
+void on_delete(struct visit *visit)
+{
+    change(visit, ENGINE_DELETE, 0);
+}

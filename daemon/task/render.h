@@ -1,0 +1,16 @@
+/* The task object: a record as the API shows it.  Thread: any. */
+#ifndef SATCHEL_TASK_RENDER_H
+#define SATCHEL_TASK_RENDER_H
+
+#include "proto/json_out.h"
+#include "task/task.h"
+
+#define CONTEXT_MEMBERS_MAX 256u /* more than a context may hold: submission.c bounds it */
+
+/* Writes one JSON object.  `node` names this daemon; shown for tasks that have been started.  Secret variables are
+ * left out. */
+void task_render(const struct task_record *record, const char *node, struct json_out *j);
+/* {"id": ..., "state": ...}: for callers that asked for little. */
+void task_render_minimal(const struct task_record *record, struct json_out *j);
+
+#endif
