@@ -114,14 +114,10 @@ static void on_request(void *arg, struct http_exchange *exchange)
     struct problem problem = {0};
     if (!route || route_find(request->method, request->path, &match) != ROUTE_FOUND)
         return; /* answered at its head */
-    struct visit visit = {.api = api,
-                          .exchange = exchange,
-                          .request = request,
-                          .config = api_config(api),
-                          .task = match.id};
+    struct visit visit = {
+        .api = api, .exchange = exchange, .request = request, .config = api_config(api), .task = match.id};
     caller_read_id(request, &visit.caller);
-    if (route->needs & ROUTE_TENANT &&
-        caller_read_tenant(request, visit.config, &visit.caller, &problem) < 0) {
+    if (route->needs & ROUTE_TENANT && caller_read_tenant(request, visit.config, &visit.caller, &problem) < 0) {
         struct reply reply;
         reply_begin(&reply, exchange, visit.caller.request_id);
         reply_problem(&reply, &problem);

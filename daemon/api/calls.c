@@ -181,9 +181,7 @@ static void set_problem(const struct api_call *call, struct problem *problem)
     case ENGINE_NOT_FOUND:
     case ENGINE_CONFLICT:
     case ENGINE_STORE_FAILED:
-    default:
-        problem_set(problem, PROBLEM_STORE_UNAVAILABLE, "The store cannot be written or read just now.");
-        break;
+    default: problem_set(problem, PROBLEM_STORE_UNAVAILABLE, "The store cannot be written or read just now."); break;
     }
     if (engine->result != ENGINE_KEY_MISMATCH)
         problem->retry_after_s = engine->retry_after_s > 0 ? engine->retry_after_s : 1;

@@ -174,8 +174,7 @@ int idempotency_key_read(const struct http_request *request, char out[IDEMPOTENC
     size_t len = 0;
     bool good = n == 1 && value.len && (*c.at == '"' ? quoted_key(&c, out, &len) : bare_key(&c, out, &len));
     if (!good || len == 0) {
-        problem_set(reterr, PROBLEM_INVALID_PARAMETER,
-                    "Header Idempotency-Key: %s.",
+        problem_set(reterr, PROBLEM_INVALID_PARAMETER, "Header Idempotency-Key: %s.",
                     n > 1 ? "it is given more than once"
                           : "it must be one string in quotes, or 1 to 255 visible ASCII characters without quotes");
         return -1;

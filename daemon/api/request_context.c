@@ -126,7 +126,7 @@ struct header_variables {
         satchel_var *var; /* a reference */
         bool secret;
         size_t max_len;
-    } *list;
+    } * list;
     size_t n;
 };
 
@@ -163,7 +163,8 @@ static int hold(struct header_variables *variables, const struct config_header *
     if (held) {
         if (held->secret != header->secret || held->max_len != header->max_len ||
             strcmp(satchel_var_name(held->var), header->variable) != 0)
-            LOG_WARNING("a header's changed settings take effect at the next start", LOG_TEXT("header", header->header));
+            LOG_WARNING("a header's changed settings take effect at the next start",
+                        LOG_TEXT("header", header->header));
         return 0;
     }
     struct held *list = realloc(variables->list, (variables->n + 1) * sizeof *list);

@@ -15,7 +15,7 @@ enum route_needs {
 struct route {
     enum http_method method; /* GET serves HEAD as well */
     const char *method_name;
-    const char *pattern; /* {id}: one or more characters up to the next '/' or ':' */
+    const char *pattern;   /* {id}: one or more characters up to the next '/' or ':' */
     const char *operation; /* operationId in openapi.json */
     unsigned needs;        /* enum route_needs */
     void (*handle)(struct visit *visit);

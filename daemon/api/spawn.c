@@ -134,8 +134,7 @@ static int read_answer(struct engine_call *call, struct task_id *ret_id, struct 
     return result;
 }
 
-static int spawn(void *host, struct attempt *attempt, struct slice body, struct task_id *ret_id,
-                 struct problem *reterr)
+static int spawn(void *host, struct attempt *attempt, struct slice body, struct task_id *ret_id, struct problem *reterr)
 {
     struct api *api = host;
     struct submission submission;

@@ -69,8 +69,7 @@ static int read_submission(struct visit *visit, struct submission *ret, struct p
 
 static bool answer_submit(struct api_call *call, struct http_exchange *exchange);
 
-static void post(struct visit *visit, struct submission *submission, struct slice key,
-                 const struct preferences *prefer)
+static void post(struct visit *visit, struct submission *submission, struct slice key, const struct preferences *prefer)
 {
     struct api_call *call = call_new(visit, sizeof *call, answer_submit);
     if (!call) {

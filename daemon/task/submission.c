@@ -60,8 +60,7 @@ static int deadline_value(int64_t us, satchel_value **ret)
     char text[TIMESTAMP_TEXT_SIZE];
     timestamp_format(us, text);
     const char *name = satchel_var_header(satchel_known_var(SATCHEL_DEADLINE));
-    satchel_field field = {
-        .name = name, .value = text, .name_len = strlen(name), .value_len = TIMESTAMP_TEXT_SIZE - 1};
+    satchel_field field = {.name = name, .value = text, .name_len = strlen(name), .value_len = TIMESTAMP_TEXT_SIZE - 1};
     satchel_context *carrier;
     int status = satchel_extract(&field, 1, &carrier, NULL, NULL);
     if (status == SATCHEL_OK) {
@@ -250,8 +249,8 @@ static int check_size(const struct building *b, struct problem *reterr)
     char pointer[PROBLEM_POINTER_SIZE];
     problem_pointer(pointer, b->input->pointer, "context");
     problem_add(reterr, PROBLEM_INVALID_SUBMISSION, pointer,
-                "with what is inherited, a task's context has at most %u variables and %u bytes",
-                CONTEXT_VARIABLES_MAX, CONTEXT_BYTES_MAX);
+                "with what is inherited, a task's context has at most %u variables and %u bytes", CONTEXT_VARIABLES_MAX,
+                CONTEXT_BYTES_MAX);
     return -1;
 }
 

@@ -176,9 +176,8 @@ static const char *read_backoff_member(struct backoff *backoff, const char *name
     if (strcmp(name, "type") == 0) {
         const char *type = json_is_string(value) ? json_string_value(value) : "";
         backoff->type = strcmp(type, "fixed") == 0 ? BACKOFF_FIXED : BACKOFF_EXPONENTIAL;
-        return strcmp(type, "fixed") == 0 || strcmp(type, "exponential") == 0
-                   ? NULL
-                   : "must be \"exponential\" or \"fixed\"";
+        return strcmp(type, "fixed") == 0 || strcmp(type, "exponential") == 0 ? NULL
+                                                                              : "must be \"exponential\" or \"fixed\"";
     }
     return "is not a member of backoff; known are type, base, cap and jitter";
 }
@@ -294,8 +293,7 @@ static void read_context(struct reading *r, const char *name, const json_t *valu
 
 static void read_parent_id(struct reading *r, const char *name, const json_t *value)
 {
-    if (!json_is_string(value) ||
-        !task_id_parse(json_string_value(value), json_string_length(value), &r->text->parent))
+    if (!json_is_string(value) || !task_id_parse(json_string_value(value), json_string_length(value), &r->text->parent))
         fault(r, name, "must be the id of a task");
     else if (!task_id_is_none(r->input->parent) && !task_id_equal(r->input->parent, r->text->parent))
         fault(r, name, "is set by satcheld: a sub-task's parent is the task that submits it");

@@ -16,10 +16,10 @@
 
 struct submission_text { /* what the body says; times and durations in microseconds, 0: not said */
     const struct task_type *type;
-    struct slice args;         /* verbatim; into the body */
-    const json_t *labels;      /* checked objects of strings, borrowed from the tree; NULL: none */
+    struct slice args;    /* verbatim; into the body */
+    const json_t *labels; /* checked objects of strings, borrowed from the tree; NULL: none */
     const json_t *variables;
-    struct slice key;          /* idempotency_key; borrowed from the tree */
+    struct slice key; /* idempotency_key; borrowed from the tree */
     struct task_id parent;
     struct backoff backoff;
     int64_t delay_us, run_at_us, timeout_us, deadline_us, expires_in_us, retain_us;
