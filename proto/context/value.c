@@ -14,7 +14,8 @@ static size_t string_encode(const void *data, char *buf, size_t cap)
     if (!data)
         return SIZE_MAX;
     size_t len = strlen(data);
-    memcpy(buf, data, len < cap ? len : cap);
+    if (cap > 0) /* buf may be NULL where only the length is asked for */
+        memcpy(buf, data, len < cap ? len : cap);
     return len;
 }
 
