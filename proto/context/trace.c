@@ -121,7 +121,8 @@ static bool trace_equal(const void *a, const void *b)
 
 static size_t trace_encode(const void *data, char *buf, size_t cap)
 {
-    memcpy(buf, data, TRACEPARENT_LEN < cap ? TRACEPARENT_LEN : cap);
+    if (cap > 0) /* buf may be NULL where only the length is asked for */
+        memcpy(buf, data, TRACEPARENT_LEN < cap ? TRACEPARENT_LEN : cap);
     return TRACEPARENT_LEN;
 }
 
