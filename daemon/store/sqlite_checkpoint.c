@@ -7,6 +7,8 @@
  *   after a second of quiet  the rest, then TRUNCATE, free pages given back, the page cache freed
  *   at the end          TRUNCATE: the next start has nothing to recover
  * A reader that is in the middle of a list only delays it to the next time. */
+#include <malloc.h>
+
 #include "base/clock.h"
 #include "base/log.h"
 #include "store/sqlite_store.h"
@@ -124,6 +126,7 @@ bool sqlite_idle(struct store *base)
         return true;
     truncate_log(store);
     (void)sqlite3_db_release_memory(store->db);
+    (void)malloc_trim(0); /* the cache's pages lie scattered: without this the system gets none of them back */
     store->settled = true;
     return false;
 }

@@ -223,7 +223,7 @@ static int row_matches(struct scan *scan, sqlite3_stmt *row, bool *ret)
 
 static size_t record_bytes(const struct task_record *record)
 {
-    size_t bytes = record->spec->size;
+    size_t bytes = record->spec ? record->spec->size : 0;
     if (record->outcome)
         bytes += sizeof *record->outcome + strlen(record->outcome->message) + blob_slice(record->outcome->result).len;
     return bytes;

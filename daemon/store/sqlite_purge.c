@@ -61,7 +61,7 @@ static int collect_by_age(struct sqlite_store *store, int64_t now_us, struct gra
     (void)sqlite3_bind_int64(stmt, 1, purge->task_at);
     (void)sqlite3_bind_int64(stmt, 2, horizon);
     (void)sqlite3_bind_int64(stmt, 3, limit);
-    int rc;
+    int rc = SQLITE_DONE;
     int64_t seen = 0;
     while (graves->n < graves->limit && (rc = sqlite3_step(stmt)) == SQLITE_ROW) {
         seen++;

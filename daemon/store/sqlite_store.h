@@ -65,7 +65,7 @@ int sqlite_store_open(const struct store_options *options, const struct sqlite_f
                       char *error, size_t error_size);
 
 /* sqlite_write.c */
-enum store_result sqlite_commit(struct store *store, struct store_change *const changes[], size_t n);
+enum store_result sqlite_commit(struct store *base, struct store_change *const changes[], size_t n);
 int sqlite_begin(struct sqlite_store *store, bool list_all);      /* SQLite's result */
 enum store_result sqlite_end(struct sqlite_store *store, int rc); /* COMMIT, or ROLLBACK where rc is an error */
 /* Deletes the row of a task that is no longer wanted and leaves a tombstone. */
@@ -86,13 +86,13 @@ void sqlite_listing_release(struct sqlite_store *store);
 
 /* sqlite_purge.c */
 struct sqlite_dead sqlite_dead_read(sqlite3_stmt *row, int64_t now_us, int64_t default_retain_us);
-enum store_result sqlite_purge(struct store *store, int64_t now_us, unsigned limit, unsigned *ret_purged);
+enum store_result sqlite_purge(struct store *base, int64_t now_us, unsigned limit, unsigned *ret_purged);
 
 /* sqlite_checkpoint.c */
 void sqlite_checkpoint_init(struct sqlite_store *store, size_t wal_limit);
 void sqlite_checkpoint_before(struct sqlite_store *store); /* a commit: where the last one found no space */
 void sqlite_checkpoint_after(struct sqlite_store *store);  /* a commit: where the log has grown too long */
 void sqlite_checkpoint_close(struct sqlite_store *store);
-bool sqlite_idle(struct store *store);
+bool sqlite_idle(struct store *base);
 
 #endif
