@@ -26,6 +26,7 @@ struct worker {
     struct attempt *running; /* the worker's own: what is lost if the handler ends the thread */
     /* pool->lock guards: */
     struct worker *next_idle;
+    struct worker *next_woken; /* the pushing thread alone, after it let go of the lock */
     bool woken;
     bool takes_quick;      /* counted in pool->quick_workers */
     pthread_t thread;      /* the newest thread of this slot; written once before or under the lock */
@@ -70,7 +71,7 @@ static struct worker *take_idle_locked(struct pool *pool)
 static void signal_all(struct worker *list)
 {
     while (list) {
-        struct worker *next = list->next_idle;
+        struct worker *next = list->next_woken;
         (void)pthread_cond_signal(&list->wake);
         list = next;
     }
@@ -104,7 +105,7 @@ void pool_push(struct pool *pool, struct attempt *first)
             pool->quick_workers++;
             wake_for_quick = false;
         }
-        worker->next_idle = woken;
+        worker->next_woken = woken;
         woken = worker;
     }
     (void)pthread_mutex_unlock(&pool->lock);
@@ -118,7 +119,7 @@ void pool_kick(struct pool *pool)
     if (pool->first)
         worker = take_idle_locked(pool);
     if (worker)
-        worker->next_idle = NULL;
+        worker->next_woken = NULL;
     (void)pthread_mutex_unlock(&pool->lock);
     signal_all(worker);
 }
@@ -309,7 +310,7 @@ void pool_stop(struct pool *pool)
     (void)pthread_mutex_lock(&pool->lock);
     pool->stopping = true; /* no thread is replaced from now on */
     for (struct worker *worker = take_idle_locked(pool); worker; worker = take_idle_locked(pool)) {
-        worker->next_idle = woken;
+        worker->next_woken = woken;
         woken = worker;
     }
     (void)pthread_mutex_unlock(&pool->lock);
