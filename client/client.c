@@ -1,0 +1,113 @@
+/* Clients: where the daemon is, what every request carries, and the connections that are kept open.
+ * Thread: any; the lock guards the idle connections, and no request is made under it. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "client/internal.h"
+
+#define DEFAULT_URL "http://127.0.0.1:8640"
+
+static int add_header(satchel_client *client, const char *line)
+{
+    if (strpbrk(line, "\r\n"))
+        return SATCHEL_EINVAL;
+    struct curl_slist *list = client->curl->slist_append(client->headers, line);
+    if (!list)
+        return SATCHEL_ENOMEM;
+    client->headers = list;
+    return SATCHEL_OK;
+}
+
+static int set_url(satchel_client *client, const char *url, satchel_error *error)
+{
+    if (strncmp(url, "unix:", 5) == 0) {
+        client->unix_path = strdup(url + 5);
+        client->base = strdup("http://localhost");
+        if (!url[5])
+            return error_set(error, SATCHEL_EINVAL, "%s: a path is missing behind unix:", url);
+    } else if (strncmp(url, "http://", 7) == 0 || strncmp(url, "https://", 8) == 0) {
+        client->base = strdup(url);
+        for (size_t n = client->base ? strlen(client->base) : 0; n && client->base[n - 1] == '/'; n--)
+            client->base[n - 1] = '\0';
+    } else {
+        return error_set(error, SATCHEL_EINVAL, "%s: not a URL of the form http://HOST:PORT, https://... or unix:/path",
+                         url);
+    }
+    bool whole = client->base && (client->unix_path || strncmp(url, "unix:", 5) != 0);
+    return whole ? SATCHEL_OK : error_set(error, SATCHEL_ENOMEM, "out of memory");
+}
+
+static int set_headers(satchel_client *client, const satchel_client_options *options, satchel_error *error)
+{
+    const char *token = options->token ? options->token : getenv("SATCHEL_TOKEN");
+    int status = SATCHEL_OK;
+    if (token && *token) {
+        struct buf line = BUF_INIT;
+        buf_append_str(&line, "Authorization: Bearer ");
+        buf_append_str(&line, token);
+        status = buf_ok(&line) ? add_header(client, line.data) : SATCHEL_ENOMEM;
+        if (line.data)
+            explicit_bzero(line.data, line.len);
+        buf_release(&line);
+    }
+    for (size_t i = 0; status == SATCHEL_OK && options->headers && options->headers[i]; i++)
+        status = add_header(client, options->headers[i]);
+    if (status == SATCHEL_EINVAL)
+        return error_set(error, status, "a header line or the token has a line break in it");
+    return status == SATCHEL_OK ? SATCHEL_OK : error_set(error, status, "out of memory");
+}
+
+int satchel_client_new(const satchel_client_options *given, satchel_client **out, satchel_error *error)
+{
+    static const satchel_client_options none = {.struct_size = sizeof none};
+    const satchel_client_options *options = given ? given : &none;
+    error_clear(error);
+    if (!out || options->struct_size < sizeof *options)
+        return error_set(error, SATCHEL_EINVAL, "out is NULL, or struct_size is not set");
+    const char *why = "";
+    const struct curl_functions *curl = curl_load(&why);
+    if (!curl)
+        return error_set(error, SATCHEL_EPROTOCOL, "%s", why);
+    satchel_client *client = calloc(1, sizeof *client);
+    if (!client)
+        return error_set(error, SATCHEL_ENOMEM, "out of memory");
+    atomic_init(&client->refs, 1);
+    (void)pthread_mutex_init(&client->lock, NULL);
+    client->curl = curl;
+    client->connect_timeout_ms = options->connect_timeout_ms ? options->connect_timeout_ms : 5000;
+    client->timeout_ms = options->timeout_ms ? options->timeout_ms : 30000;
+    const char *url = options->url ? options->url : getenv("SATCHEL_URL");
+    int status = set_url(client, url && *url ? url : DEFAULT_URL, error);
+    if (status == SATCHEL_OK)
+        status = set_headers(client, options, error);
+    if (status == SATCHEL_OK && options->ca_file && !(client->ca_file = strdup(options->ca_file)))
+        status = error_set(error, SATCHEL_ENOMEM, "out of memory");
+    if (status != SATCHEL_OK) {
+        satchel_client_unref(client);
+        return status;
+    }
+    *out = client;
+    return SATCHEL_OK;
+}
+
+satchel_client *satchel_client_ref(satchel_client *client)
+{
+    if (client)
+        atomic_fetch_add_explicit(&client->refs, 1, memory_order_relaxed);
+    return client;
+}
+
+void satchel_client_unref(satchel_client *client)
+{
+    if (!client || atomic_fetch_sub_explicit(&client->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    while (client->n_idle)
+        client->curl->easy_cleanup(client->idle[--client->n_idle]);
+    client->curl->slist_free_all(client->headers);
+    (void)pthread_mutex_destroy(&client->lock);
+    free(client->base);
+    free(client->unix_path);
+    free(client->ca_file);
+    free(client);
+}

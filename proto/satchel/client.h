@@ -1,0 +1,141 @@
+/* The client of satcheld: submit a task with the context that is current, hold its future, ask for its result.
+ *
+ * Threads: a client may be used by any number of threads at once; it keeps connections open and lends one to each
+ * call.  A future may be used by one thread at a time.  All calls that talk to the daemon block.
+ * Errors: every such call returns SATCHEL_OK or another status and, where `error` is not NULL, fills in what the
+ * daemon (or the network) said.  On failure no output is written and nothing is owned.
+ * Memory: texts returned through `char **` are the caller's (satchel_free); `const char *` ones are borrowed from the
+ * object that returned them and good until it changes or ends.
+ * libcurl is loaded at the first call that needs it (dlopen), so that a program which only uses contexts does not pay
+ * for it. */
+#ifndef SATCHEL_CLIENT_H
+#define SATCHEL_CLIENT_H
+
+#include <satchel/context.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#pragma GCC visibility push(default)
+
+/* ---- results beyond those of satchel_status ---- */
+
+enum {
+    SATCHEL_PENDING = 2,        /* the task is not finished yet; not an error */
+    SATCHEL_EUNREACHABLE = -30, /* no connection to the daemon, or it broke */
+    SATCHEL_EPROTOCOL = -31,    /* what answered is not satcheld, or libcurl is missing */
+    SATCHEL_EREFUSED = -32,     /* 4xx: the request is wrong; `error` says what */
+    SATCHEL_EDENIED = -33,      /* 401 or 403 */
+    SATCHEL_ENOTFOUND = -34,    /* 404 or 410: no such task of this tenant */
+    SATCHEL_ECONFLICT = -35,    /* 409: the task's state does not allow it */
+    SATCHEL_EAGAIN = -36,       /* 429 or 503: later, after retry_after_s */
+    SATCHEL_ESERVER = -37,      /* another 5xx */
+    SATCHEL_ETIMEDOUT = -38,    /* the time given was over before the task was finished */
+    SATCHEL_ETASK = -39         /* the task did not succeed: `error` holds its own error */
+};
+
+/* What went wrong, for people and programs.  Plain data: on the stack, copied freely, owns nothing. */
+typedef struct satchel_error {
+    size_t struct_size;  /* set it to sizeof(satchel_error) */
+    int status;          /* what the call returned */
+    int http_status;     /* 0: there was no answer */
+    int retry_after_s;   /* 0: the daemon named none */
+    char type[96];       /* the problem's URN, or the task error's type ("timeout", "exit") */
+    char title[128];
+    char detail[512];
+    char pointers[512];  /* "/max_attempts: must be ...", one a line: the members that are wrong */
+} satchel_error;
+#define SATCHEL_ERROR_INIT {sizeof(satchel_error), 0, 0, 0, "", "", "", ""}
+
+/* ---- clients ---- */
+
+typedef struct satchel_client satchel_client;
+
+/* Zero-filled members mean: the default. */
+typedef struct satchel_client_options {
+    size_t struct_size;
+    const char *url;            /* "http://HOST:PORT", "https://...", "unix:/path"; NULL: SATCHEL_URL, else
+                                   http://127.0.0.1:8640 */
+    const char *token;          /* bearer token; NULL: SATCHEL_TOKEN, where it is set */
+    const char *ca_file;        /* PEM; NULL: the system's */
+    const char *const *headers; /* further "Name: value" lines for every request, NULL-terminated; NULL: none */
+    int64_t connect_timeout_ms; /* 0: 5,000 */
+    int64_t timeout_ms;         /* for an answer that is not waited for on purpose; 0: 30,000 */
+} satchel_client_options;
+
+/* One reference, owned by the caller.  Texts are copied.  Does not connect yet.  SATCHEL_EINVAL: the url. */
+int satchel_client_new(const satchel_client_options *options, satchel_client **out, satchel_error *error);
+satchel_client *satchel_client_ref(satchel_client *client); /* any thread */
+void satchel_client_unref(satchel_client *client);          /* closes with the last one; NULL is fine */
+
+/* ---- submitting ---- */
+
+typedef struct satchel_future satchel_future;
+
+/* Texts are written as the HTTP API takes them: durations "30s", times RFC 3339, JSON for JSON.  Zero-filled: unset. */
+typedef struct satchel_submit_options {
+    size_t struct_size;
+    const satchel_context *context; /* NULL: the calling thread's current one is captured */
+    bool without_context;           /* true: nothing is captured */
+    bool has_priority;
+    int priority;                   /* 0..9, where has_priority */
+    int max_attempts;               /* 0: unset */
+    bool has_max_lost;
+    int max_lost;
+    const char *delay, *run_at, *timeout, *deadline, *expires_in, *retain;
+    const char *parent_id, *idempotency_key;
+    const char *backoff_json, *labels_json; /* objects */
+    const char *context_json; /* an object of strings: body variables beside (and over) those of the context */
+    const char *members_json; /* an object: further members of the submission */
+    int64_t wait_ms;          /* > 0: hold the answer until the task is finished or this is over */
+} satchel_submit_options;
+
+/* Submits; when it returns SATCHEL_OK the task is on the daemon's disk.  args_json NULL: none.  Secret variables never
+ * leave the process; variables of the task (satchel_variable) go into the body, all others into header fields. */
+int satchel_submit(satchel_client *client, const char *task, const char *args_json,
+                   const satchel_submit_options *options, satchel_future **out, satchel_error *error);
+
+/* ---- futures ---- */
+
+/* The future of a task submitted by somebody else, by its id; does not ask the daemon yet. */
+int satchel_future_open(satchel_client *client, const char *id, satchel_future **out, satchel_error *error);
+void satchel_future_free(satchel_future *future); /* the task goes on; NULL is fine */
+const char *satchel_future_id(const satchel_future *future);
+/* As last heard: "queued", "running", "succeeded", ...; "" before the daemon was asked. */
+const char *satchel_future_state(const satchel_future *future);
+bool satchel_future_done(const satchel_future *future);      /* as last heard: in a final state */
+/* Asks once.  SATCHEL_OK: finished; SATCHEL_PENDING: not yet. */
+int satchel_future_poll(satchel_future *future, satchel_error *error);
+/* Waits by long polls, over restarts of the daemon, at most timeout_ms (negative: without limit).  SATCHEL_OK:
+ * finished (well or not: see the result); SATCHEL_ETIMEDOUT: not yet. */
+int satchel_future_wait(satchel_future *future, int64_t timeout_ms, satchel_error *error);
+/* The result's JSON text of a finished task.  SATCHEL_PENDING: it is not finished as last heard; SATCHEL_ETASK: it
+ * failed, was canceled or expired, and `error` says how. */
+int satchel_future_result(satchel_future *future, char **json, size_t *len, satchel_error *error);
+/* The exit code of a command task's last attempt; SATCHEL_UNSET: it has none. */
+int satchel_future_exit_code(const satchel_future *future, int *exit_code);
+/* The whole task object as last heard. */
+int satchel_future_json(satchel_future *future, char **json, size_t *len, satchel_error *error);
+/* SATCHEL_OK: canceled, or told to end (poll for the end); SATCHEL_ECONFLICT: it is finished. */
+int satchel_future_cancel(satchel_future *future, satchel_error *error);
+
+/* ---- lists ---- */
+
+typedef struct satchel_list_options { /* zero-filled: no filter */
+    size_t struct_size;
+    const char *state, *task, *label /* "key:value" */, *trace_id, *request_id, *parent, *root, *cursor;
+    unsigned limit; /* 0: the daemon's default */
+} satchel_list_options;
+
+/* One page, newest first: {"tasks": [...], "next_cursor"?}.  `next` (may be NULL) gets the cursor of the next page, or
+ * NULL at the end. */
+int satchel_list(satchel_client *client, const satchel_list_options *options, char **json, size_t *len, char **next,
+                 satchel_error *error);
+
+#pragma GCC visibility pop
+
+#ifdef __cplusplus
+}
+#endif
+#endif
