@@ -98,6 +98,11 @@ static void serve(struct daemon *daemon, const struct arguments *arguments, stru
     }
 }
 
+static void hurry(void *arg)
+{
+    daemon_hurry(arg);
+}
+
 static int run(const struct arguments *arguments)
 {
     struct config *config;
@@ -119,7 +124,7 @@ static int run(const struct arguments *arguments)
         return EXIT_CANNOT_START;
     }
     serve(daemon, arguments, &config);
-    (void)signals_guard_stop();
+    (void)signals_guard_stop(hurry, daemon);
     service_stopping("draining");
     service_extend_timeout(config->drain_us + 30000000);
     daemon_stop(daemon);
