@@ -91,7 +91,7 @@ static size_t skip_value(struct slice t, size_t at)
                 return at;
             continue;
         }
-        if (depth == 0 && (c == ',' || c == '}' || c == ' ' || c == '\t' || c == '\n' || c == '\r'))
+        if (depth == 0 && (c == ',' || c == '}' || c == ']' || c == ' ' || c == '\t' || c == '\n' || c == '\r'))
             return at;
         if (c == '{' || c == '[')
             depth++;
@@ -123,4 +123,60 @@ size_t json_in_members(struct slice text, struct json_member *members, size_t ca
             at = skip_space(text, at + 1);
     }
     return n;
+}
+
+static bool name_is(struct slice raw, struct slice name)
+{
+    if (!memchr(raw.data, '\\', raw.len))
+        return slice_eq(raw, name);
+    json_t *decoded = json_loadb(raw.data - 1, raw.len + 2, JSON_DECODE_ANY, NULL); /* with its quotes */
+    bool same = json_is_string(decoded) &&
+                slice_eq(slice_of(json_string_value(decoded), json_string_length(decoded)), name);
+    json_decref(decoded);
+    return same;
+}
+
+static struct slice find_element(struct slice text, size_t at, size_t index)
+{
+    for (size_t i = 0; at < text.len && text.data[at] != ']'; i++) {
+        size_t end = skip_value(text, at);
+        if (i == index)
+            return slice_of(text.data + at, end - at);
+        at = skip_space(text, end);
+        if (at < text.len && text.data[at] == ',')
+            at = skip_space(text, at + 1);
+    }
+    return slice_of(NULL, 0);
+}
+
+static struct slice find_member(struct slice text, size_t at, struct slice name)
+{
+    while (at < text.len && text.data[at] == '"') {
+        size_t name_end = skip_string(text, at);
+        bool found = name_is(slice_of(text.data + at + 1, name_end - at - 2), name);
+        at = skip_space(text, name_end);
+        at = skip_space(text, at + 1); /* the colon */
+        size_t value_end = skip_value(text, at);
+        if (found)
+            return slice_of(text.data + at, value_end - at);
+        at = skip_space(text, value_end);
+        if (at < text.len && text.data[at] == ',')
+            at = skip_space(text, at + 1);
+    }
+    return slice_of(NULL, 0);
+}
+
+struct slice json_in_find(struct slice text, struct slice name)
+{
+    size_t at = skip_space(text, 0), index = 0;
+    if (at >= text.len)
+        return slice_of(NULL, 0);
+    if (text.data[at] == '{')
+        return find_member(text, skip_space(text, at + 1), name);
+    bool is_index = text.data[at] == '[' && name.len > 0 && name.len < 10 && (name.len == 1 || name.data[0] != '0');
+    for (size_t i = 0; i < name.len && is_index; i++) {
+        is_index = name.data[i] >= '0' && name.data[i] <= '9';
+        index = index * 10 + (size_t)(name.data[i] - '0');
+    }
+    return is_index ? find_element(text, skip_space(text, at + 1), index) : slice_of(NULL, 0);
 }

@@ -26,4 +26,8 @@ struct json_member {
 };
 size_t json_in_members(struct slice text, struct json_member *members, size_t cap); /* how many there are */
 
+/* The raw text of one member of an object, or of one element of an array ("0" is the first), of valid JSON.
+ * `data` is NULL where there is none.  Names written with escapes are found too. */
+struct slice json_in_find(struct slice text, struct slice name);
+
 #endif

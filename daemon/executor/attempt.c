@@ -56,14 +56,17 @@ void attempt_fail(struct attempt *attempt, bool final, enum error_type error, co
     buf_release(&clean);
 }
 
+void attempt_lose(struct attempt *attempt, const char *message)
+{
+    end(attempt, ATTEMPT_LOST, task_outcome_failure(ERROR_TYPE_LOST, slice_str(message)));
+}
+
 void attempt_end_canceled(struct attempt *attempt)
 {
     switch ((enum cancel_reason)satchel_cancel_reason(attempt->cancel)) {
     case CANCEL_TIMEOUT: attempt_fail(attempt, false, ERROR_TYPE_TIMEOUT, "the attempt's time limit ran out"); return;
     case CANCEL_DEADLINE: attempt_fail(attempt, true, ERROR_TYPE_DEADLINE, "the task's deadline passed"); return;
-    case CANCEL_SHUTDOWN:
-        end(attempt, ATTEMPT_LOST, task_outcome_failure(ERROR_TYPE_LOST, SLICE_LITERAL("the daemon was stopped")));
-        return;
+    case CANCEL_SHUTDOWN: attempt_lose(attempt, "the daemon was stopped"); return;
     case CANCEL_REQUESTED: break;
     }
     attempt_fail(attempt, true, ERROR_TYPE_CANCELED, "canceled");

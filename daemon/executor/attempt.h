@@ -25,7 +25,7 @@ enum attempt_end {
     ATTEMPT_SUCCEEDED,
     ATTEMPT_FAILED,       /* may be repeated while attempts are left */
     ATTEMPT_FAILED_FINAL, /* must not be repeated */
-    ATTEMPT_LOST          /* cut off by a shutdown: repeated, counted apart */
+    ATTEMPT_LOST          /* cut off, by a shutdown for one: repeated, counted apart */
 };
 
 /* What an attempt may do besides ending: filled by the engine's side, so that executors never include it.
@@ -68,6 +68,8 @@ void attempt_fail(struct attempt *attempt, bool final, enum error_type error, co
     __attribute__((format(printf, 4, 5)));
 /* The same with the bytes of any text: a string where it is not strict JSON (invalid UTF-8 and NUL: U+FFFD). */
 void attempt_succeed_text(struct attempt *attempt, struct slice text);
+/* Cut off by no fault of its own: repeated, and counted apart from failures. */
+void attempt_lose(struct attempt *attempt, const char *message);
 /* Fails the attempt as its fired cancel object says: canceled, timeout, deadline, or lost at a shutdown. */
 void attempt_end_canceled(struct attempt *attempt);
 

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "executor/builtin.h"
+#include "executor/command.h"
 
 #define TYPES_MAX 4096u
 #define NAME_MAX_LEN 64u
@@ -98,11 +99,18 @@ static int add_builtins(struct registry *registry, char *error, size_t error_siz
 static int add_configured(struct registry *registry, char *error, size_t error_size)
 {
     const struct config *config = registry->config;
-    if (config->n_tasks == 0 && config->n_plugins == 0)
-        return 0;
-    (void)snprintf(error, error_size, "%s: only the built-in task types are there yet",
-                   config->n_tasks ? config->tasks[0].where : config->plugins[0].where);
-    return -1;
+    for (size_t i = 0; i < config->n_tasks; i++) {
+        const struct config_task *task = &config->tasks[i];
+        if (task->command.n == 0) {
+            (void)snprintf(error, error_size,
+                           "%s: task \"%.80s\": url tasks are not part of this version; use a command", task->where,
+                           task->name);
+            return -1;
+        }
+        if (command_register(registry, task, error, error_size) < 0)
+            return -1;
+    }
+    return 0;
 }
 
 int registry_new(const struct config *config, struct registry **ret, char *error, size_t error_size)

@@ -86,6 +86,7 @@ void bench_init(struct bench *bench, unsigned workers, const struct config *extr
         bench->config->max_result = 1 << 20;
     bench->config->max_json_depth = 32;
     char error[300] = "";
+    (void)setenv("SATCHEL_LAUNCHER", TEST_BUILD_DIR "/daemon/satchel-launcher", 0);
     if (registry_new(bench->config, &bench->registry, error, sizeof error) < 0)
         fail_msg("registry_new: %s", error);
     if (workers == 0)

@@ -1,0 +1,246 @@
+/* The environment of a child process is built from nothing: a few of the daemon's variables and what the operator
+ * names, the context under OpenTelemetry's normalised names, and SATCHEL_* for shell authors; each as the task type's
+ * `propagate` permits.  Variables marked secret never get in (the context library leaves them out). */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "executor/command.h"
+#include "proto/timetext.h"
+
+#define PATH_DEFAULT "PATH=/usr/local/bin:/usr/bin:/bin"
+
+extern char **environ;
+
+/* Ours in every child: the operator's `environment` may not set them (SATCHEL_URL it may). */
+static const char *const reserved[] = {"SATCHEL_TENANT",       "SATCHEL_REQUEST_ID", "SATCHEL_DEADLINE",
+                                       "SATCHEL_TASK_ID",      "SATCHEL_TASK",       "SATCHEL_ATTEMPT",
+                                       "SATCHEL_CONTEXT",      "SATCHEL_PARENT_ID",  "SATCHEL_ROOT_ID",
+                                       "SATCHEL_MAX_ATTEMPTS", "SATCHEL_TOKEN"};
+#define N_RESERVED (sizeof reserved / sizeof reserved[0])
+
+static bool same_name(const char *entry, const char *name, size_t len)
+{
+    return strncmp(entry, name, len) == 0 && (entry[len] == '=' || entry[len] == '\0');
+}
+
+static bool is_reserved(const char *name, size_t len)
+{
+    for (size_t i = 0; i < N_RESERVED; i++)
+        if (strlen(reserved[i]) == len && memcmp(reserved[i], name, len) == 0)
+            return true;
+    return len > 12 && memcmp(name, "SATCHEL_VAR_", 12) == 0;
+}
+
+static const char *daemons_own(const char *name, size_t len)
+{
+    for (char **entry = environ; *entry; entry++)
+        if (strncmp(*entry, name, len) == 0 && (*entry)[len] == '=')
+            return *entry;
+    return NULL;
+}
+
+/* ---- the base, once ---- */
+
+/* Adds "NAME=value", over an earlier one of that name.  NULL entry: the daemon has none. */
+static bool put_base(struct command *command, const char *entry)
+{
+    if (!entry)
+        return true;
+    char *copy = strdup(entry);
+    if (!copy)
+        return false;
+    for (size_t i = 0; i < command->n_base; i++)
+        if (same_name(command->base[i], copy, strcspn(copy, "="))) {
+            free(command->base[i]);
+            command->base[i] = copy;
+            return true;
+        }
+    command->base[command->n_base++] = copy;
+    return true;
+}
+
+int command_environment_init(struct command *command, char *error, size_t error_size)
+{
+    static const char *const inherited[] = {"PATH", "LANG", "TZ", "HOME"};
+    const struct config_list *list = &command->task->environment;
+    command->base = calloc(list->n + sizeof inherited / sizeof inherited[0] + 1, sizeof(char *));
+    bool room = command->base && put_base(command, PATH_DEFAULT);
+    for (size_t i = 0; room && i < sizeof inherited / sizeof inherited[0]; i++)
+        room = put_base(command, daemons_own(inherited[i], strlen(inherited[i])));
+    for (size_t i = 0; room && i < list->n; i++) {
+        const char *entry = list->items[i];
+        size_t len = strcspn(entry, "=");
+        if (is_reserved(entry, len)) {
+            (void)snprintf(error, error_size, "%s: task \"%.80s\": environment: %.*s is set by satcheld itself",
+                           command->task->where, command->task->name, (int)(len < 80 ? len : 80), entry);
+            return -1;
+        }
+        room = put_base(command, entry[len] ? entry : daemons_own(entry, len));
+    }
+    if (!room)
+        (void)snprintf(error, error_size, "out of memory");
+    return room ? 0 : -1;
+}
+
+void command_environment_release(struct command *command)
+{
+    for (size_t i = 0; i < command->n_base; i++)
+        free(command->base[i]);
+    free(command->base);
+}
+
+/* ---- one attempt's ---- */
+
+static int forget_other(satchel_var *var, void *data, void *arg)
+{
+    (void)data;
+    (void)arg;
+    for (int which = 0; which < SATCHEL_KNOWN_COUNT; which++)
+        if (var == satchel_known_var((satchel_known)which))
+            return SATCHEL_OK;
+    return satchel_var_header(var) ? satchel_unset(var, NULL) : SATCHEL_OK;
+}
+
+/* The current context without what `propagate` keeps back; a reference of the caller's, or NULL. */
+static satchel_context *permitted(unsigned propagate)
+{
+    static const struct {
+        unsigned bit;
+        satchel_known which;
+    } table[] = {{PROPAGATE_TRACE, SATCHEL_TRACEPARENT},
+                 {PROPAGATE_TRACE, SATCHEL_TRACESTATE},
+                 {PROPAGATE_TENANT, SATCHEL_TENANT},
+                 {PROPAGATE_REQUEST_ID, SATCHEL_REQUEST_ID},
+                 {PROPAGATE_REQUEST_ID, SATCHEL_CORRELATION_ID},
+                 {PROPAGATE_DEADLINE, SATCHEL_DEADLINE},
+                 {PROPAGATE_BAGGAGE, SATCHEL_BAGGAGE}};
+    satchel_context *context = satchel_capture();
+    if (!context || (propagate & PROPAGATE_ALL) == PROPAGATE_ALL)
+        return context;
+    int status = satchel_context_enter(context);
+    for (size_t i = 0; i < sizeof table / sizeof table[0] && status == SATCHEL_OK; i++)
+        if (!(propagate & table[i].bit) && satchel_context_has(context, satchel_known_var(table[i].which)))
+            status = satchel_unset(satchel_known_var(table[i].which), NULL);
+    if (status == SATCHEL_OK && !(propagate & PROPAGATE_VARIABLES))
+        status = satchel_context_each(context, forget_other, NULL);
+    (void)satchel_context_exit(context);
+    if (status == SATCHEL_OK)
+        return context;
+    satchel_context_unref(context);
+    return NULL;
+}
+
+struct collect {
+    struct buf *text; /* "NAME=value\0" one after the other */
+    size_t n;
+};
+
+static void add(struct collect *c, const char *name, const char *value)
+{
+    if (!value)
+        return;
+    buf_append_str(c->text, name);
+    buf_append_char(c->text, '=');
+    buf_append(c->text, value, strlen(value) + 1);
+    c->n++;
+}
+
+static void add_number(struct collect *c, const char *name, uint64_t value)
+{
+    char text[24];
+    (void)snprintf(text, sizeof text, "%llu", (unsigned long long)value);
+    add(c, name, text);
+}
+
+static void add_id(struct collect *c, const char *name, struct task_id id)
+{
+    char text[TASK_ID_TEXT_SIZE];
+    if (task_id_is_none(id))
+        return;
+    task_id_format(id, text);
+    add(c, name, text);
+}
+
+/* SATCHEL_VAR_NAME for each variable that was set through the body. */
+static int add_variable(satchel_var *var, void *data, void *arg)
+{
+    struct collect *c = arg;
+    char name[12 + 64 + 1] = "SATCHEL_VAR_";
+    size_t at = 12;
+    if (!satchel_var_is_task_variable(var) || satchel_var_flags(var) & SATCHEL_VAR_SECRET)
+        return 0;
+    for (const char *from = satchel_var_name(var); *from && at + 1 < sizeof name; from++, at++)
+        name[at] = *from >= 'a' && *from <= 'z' ? (char)(*from - 32) : *from >= '0' && *from <= '9' ? *from : '_';
+    name[at] = '\0';
+    add(c, name, data);
+    return 0;
+}
+
+static void add_known(struct collect *c, const satchel_context *context, const char *name, satchel_known which)
+{
+    satchel_value *value;
+    if (satchel_context_get(context, satchel_known_var(which), &value) != SATCHEL_OK)
+        return;
+    add(c, name, satchel_value_data(value)); /* each of them begins with its text */
+    satchel_value_unref(value);
+}
+
+static bool add_own(struct collect *c, const struct command *command, const struct attempt *attempt,
+                    const satchel_context *context)
+{
+    const struct task_spec *spec = attempt->spec;
+    char *json;
+    size_t len;
+    add_known(c, context, "SATCHEL_TENANT", SATCHEL_TENANT);
+    add_known(c, context, "SATCHEL_REQUEST_ID", SATCHEL_REQUEST_ID);
+    add_known(c, context, "SATCHEL_DEADLINE", SATCHEL_DEADLINE);
+    add_id(c, "SATCHEL_TASK_ID", spec->id);
+    add(c, "SATCHEL_TASK", attempt->type->name);
+    add_number(c, "SATCHEL_ATTEMPT", attempt->number);
+    add_id(c, "SATCHEL_PARENT_ID", spec->parent);
+    add_id(c, "SATCHEL_ROOT_ID", spec->root);
+    add_number(c, "SATCHEL_MAX_ATTEMPTS", spec->max_attempts);
+    bool operators_url = false;
+    for (size_t i = 0; i < command->n_base; i++)
+        operators_url = operators_url || same_name(command->base[i], "SATCHEL_URL", 11);
+    if (!operators_url)
+        add(c, "SATCHEL_URL", attempt->url);
+    (void)satchel_context_each(context, add_variable, c);
+    if (satchel_context_to_json(context, 0, &json, &len) != SATCHEL_OK)
+        return false;
+    add(c, "SATCHEL_CONTEXT", json);
+    satchel_free(json);
+    return buf_ok(c->text);
+}
+
+int command_environment(const struct command *command, const struct attempt *attempt, struct environment *ret)
+{
+    struct environment e = {0};
+    struct collect own = {&e.text, 0};
+    satchel_context *context = permitted(attempt->type->propagate);
+    bool ok = context && satchel_context_to_env(context, command->base, &e.propagated) == SATCHEL_OK &&
+              add_own(&own, command, attempt, context);
+    satchel_context_unref(context);
+    size_t n = 0;
+    while (ok && e.propagated[n])
+        n++;
+    if (ok)
+        e.variables = calloc(n + own.n + 1, sizeof(char *));
+    if (!e.variables) {
+        environment_release(&e);
+        return -1;
+    }
+    memcpy(e.variables, e.propagated, n * sizeof(char *));
+    for (char *at = e.text.data; own.n; own.n--, at += strlen(at) + 1)
+        e.variables[n++] = at;
+    *ret = e;
+    return 0;
+}
+
+void environment_release(struct environment *environment)
+{
+    satchel_free(environment->propagated);
+    buf_release(&environment->text);
+    free(environment->variables);
+    *environment = (struct environment){0};
+}

@@ -1,0 +1,137 @@
+#include "executor/template.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "proto/json_in.h"
+
+#define PARTS_MAX 64u
+
+static bool path_valid(struct slice path)
+{
+    bool in_name = false;
+    for (size_t i = 0; i < path.len; i++) {
+        char c = path.data[i];
+        bool ok = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-';
+        if (!ok && !(c == '.' && in_name))
+            return false;
+        in_name = ok;
+    }
+    return in_name;
+}
+
+static struct slice trimmed(const char *from, const char *to)
+{
+    while (from < to && *from == ' ')
+        from++;
+    while (to > from && to[-1] == ' ')
+        to--;
+    return slice_of(from, (size_t)(to - from));
+}
+
+/* What stands between {{ and }}: "args" or "args.PATH". */
+static const char *read_path(struct slice inside, struct slice *ret)
+{
+    if (inside.len < 4 || memcmp(inside.data, "args", 4) != 0)
+        return "has a template that is not {{args.NAME}}";
+    *ret = slice_of(inside.data + 4, inside.len - 4);
+    if (ret->len == 0)
+        return NULL;
+    if (ret->data[0] != '.')
+        return "has a template that is not {{args.NAME}}";
+    *ret = slice_of(ret->data + 1, ret->len - 1);
+    return path_valid(*ret) ? NULL : "has a template whose NAME in {{args.NAME}} is not made of A-Z a-z 0-9 _ -";
+}
+
+static bool add_part(struct template *t, struct slice text, bool is_path)
+{
+    if (text.len == 0 && !is_path)
+        return true;
+    t->parts[t->n++] = (struct template_part){text, is_path};
+    return t->n < PARTS_MAX;
+}
+
+int template_parse(const char *text, struct template *ret, const char **ret_fault)
+{
+    struct template t = {.parts = calloc(PARTS_MAX + 1, sizeof *t.parts)};
+    const char *fault = t.parts ? NULL : "out of memory";
+    while (!fault) {
+        const char *open = strstr(text, "{{");
+        bool room = add_part(&t, slice_of(text, open ? (size_t)(open - text) : strlen(text)), false);
+        if (!open)
+            break;
+        const char *close = strstr(open, "}}");
+        struct slice path;
+        fault = !close ? "has a {{ without its }}" : read_path(trimmed(open + 2, close), &path);
+        if (!fault && !(room && add_part(&t, path, true)))
+            fault = "has too many templates in one text";
+        text = close ? close + 2 : open;
+    }
+    if (fault) {
+        template_release(&t);
+        *ret_fault = fault;
+        return -1;
+    }
+    *ret = t;
+    return 0;
+}
+
+void template_release(struct template *t)
+{
+    free(t->parts);
+    *t = (struct template){0};
+}
+
+static bool refuse(char error[TEMPLATE_ERROR_SIZE], struct slice path, const char *what)
+{
+    (void)snprintf(error, TEMPLATE_ERROR_SIZE, "args%s%.*s %s", path.len ? "." : "", (int)path.len, path.data, what);
+    return false;
+}
+
+static struct slice look_up(struct slice args, struct slice path)
+{
+    while (path.len && args.data) {
+        const char *dot = memchr(path.data, '.', path.len);
+        size_t len = dot ? (size_t)(dot - path.data) : path.len;
+        args = json_in_find(args, slice_of(path.data, len));
+        path = dot ? slice_of(dot + 1, path.len - len - 1) : slice_of(NULL, 0);
+    }
+    return args;
+}
+
+static bool append_value(struct slice json, struct slice path, struct buf *out, char error[TEMPLATE_ERROR_SIZE])
+{
+    if (json.len == 0)
+        return refuse(error, path, "is missing: the task's command needs it");
+    if (slice_eq_str(json, "null") && path.len)
+        return refuse(error, path, "is null: the task's command needs a value");
+    if (json.data[0] != '"' || path.len == 0) { /* {{args}} is the JSON text, a string's too */
+        buf_append_slice(out, json);
+        return true;
+    }
+    json_t *string = json_loadb(json.data, json.len, JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL);
+    const char *text = json_string_value(string);
+    bool fits = text && !memchr(text, '\0', json_string_length(string));
+    if (fits)
+        buf_append(out, text, json_string_length(string));
+    json_decref(string);
+    return fits || refuse(error, path, text ? "has a NUL character, which no argument can hold" : "cannot be read");
+}
+
+bool template_expand(const struct template *t, struct slice args, bool allow_dash, struct buf *out,
+                     char error[TEMPLATE_ERROR_SIZE])
+{
+    size_t start = out->len;
+    for (size_t i = 0; i < t->n; i++) {
+        const struct template_part *part = &t->parts[i];
+        size_t before = out->len;
+        if (!part->is_path)
+            buf_append_slice(out, part->text);
+        else if (!append_value(look_up(args, part->text), part->text, out, error))
+            return false;
+        if (part->is_path && before == start && out->len > start && out->data[start] == '-' && !allow_dash)
+            return refuse(error, part->text,
+                          "begins with '-': a program would take it for an option (allow_dash permits it)");
+    }
+    return true;
+}

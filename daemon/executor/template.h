@@ -1,0 +1,38 @@
+/* Templates of an operator's configuration: text with {{args}}, {{args.NAME}}, {{args.list.0.name}} in it, filled from
+ * one submission's args.  A value is put in whole and never split or looked at again.
+ *
+ *   a string          its characters
+ *   a number          as it was written
+ *   true, false       these words
+ *   an object, array  its JSON text
+ *   null, missing     an error: an operator's command is never run with a hole in it
+ *
+ * Thread: any, once parsed. */
+#ifndef SATCHEL_EXECUTOR_TEMPLATE_H
+#define SATCHEL_EXECUTOR_TEMPLATE_H
+
+#include "proto/buf.h"
+
+struct template_part {
+    struct slice text; /* verbatim, or the path behind "args": "" or "a.b.0" */
+    bool is_path;
+};
+
+struct template
+{
+    struct template_part *parts; /* slices of the parsed text, which must outlive it */
+    size_t n;
+};
+
+/* 0, or -1: not a template (the reason in *ret_fault, static), or no memory. */
+int template_parse(const char *text, struct template *ret, const char **ret_fault);
+void template_release(struct template *t);
+
+#define TEMPLATE_ERROR_SIZE 192
+
+/* Appends the filled-in text.  `allow_dash` false: a value that would make the whole text begin with '-' is refused.
+ * False and the reason: `args` lack something, or a value may not be used.  The caller checks buf_ok. */
+bool template_expand(const struct template *t, struct slice args, bool allow_dash, struct buf *out,
+                     char error[TEMPLATE_ERROR_SIZE]);
+
+#endif
