@@ -13,7 +13,7 @@
 
 #include "store/sqlite_store.h"
 
-#define LISTING_STEP 2048
+#define LISTING_STEP 4096
 
 static int by_tenant(const void *a, const void *b)
 {

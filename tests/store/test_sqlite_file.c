@@ -154,7 +154,7 @@ static void test_lists_after_full_disks(void **state)
     struct place *place = *state;
     struct faults faults = {SQLITE_DISK_WRITE, SQLITE_FULL, -1, true, 0};
     open_with(place, &faults, 0);
-    enum { N = 9000, STEP = 200 };
+    enum { N = 18000, STEP = 200 };
     static struct store_change changes[STEP], *rows[STEP];
     static struct task_spec *specs[STEP];
     static uint64_t expected[N];
@@ -178,7 +178,7 @@ static void test_lists_after_full_disks(void **state)
         }
     }
     assert_true(refused > 5);
-    assert_true(n > 4000);
+    assert_true(n > 9000);
     struct read_call call = {0};
     for (size_t left = n; left > 0;) {
         struct task_id before = call.next;
@@ -425,7 +425,7 @@ static void test_damaged_file_is_refused(void **state)
 static void test_damage_that_is_read_is_fatal(void **state)
 {
     struct place *place = *state;
-    enum { N = 4000 };
+    enum { N = 10000 };
     static struct task_id ids[N];
     must_add_many(place, N, 1, "n", ids);
     place_close(place);
