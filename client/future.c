@@ -114,6 +114,12 @@ bool satchel_future_done(const satchel_future *future)
     return is_final(satchel_future_state(future));
 }
 
+/* The tenant it was submitted for; NULL while the daemon has not been asked. */
+static const char *tenant_of(const satchel_future *future)
+{
+    return json_string_value(json_object_get(future->task, "tenant"));
+}
+
 /* GET of the task, held for up to hold_ms while it is not finished. */
 static int ask(satchel_future *future, int64_t hold_ms, satchel_error *error)
 {
@@ -121,7 +127,7 @@ static int ask(satchel_future *future, int64_t hold_ms, satchel_error *error)
     int n = snprintf(path, sizeof path, "/v1/tasks/%s", future->id);
     if (hold_ms > 0)
         (void)snprintf(path + n, sizeof path - (size_t)n, "?wait=%lldms", (long long)hold_ms);
-    struct request request = {.method = "GET", .path = path, .extra_ms = hold_ms};
+    struct request request = {.method = "GET", .path = path, .extra_ms = hold_ms, .tenant = tenant_of(future)};
     struct response response;
     int status = client_request(future->client, &request, &response, error);
     return status == SATCHEL_OK ? learn(future, &response, error) : status;
@@ -248,7 +254,7 @@ int satchel_future_cancel(satchel_future *future, satchel_error *error)
     char path[128];
     error_clear(error);
     (void)snprintf(path, sizeof path, "/v1/tasks/%s:cancel", future->id);
-    struct request request = {.method = "POST", .path = path};
+    struct request request = {.method = "POST", .path = path, .tenant = tenant_of(future)};
     struct response response;
     int status = client_request(future->client, &request, &response, error);
     return status == SATCHEL_OK ? learn(future, &response, error) : status;

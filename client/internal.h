@@ -34,6 +34,7 @@ struct request {
     const char *path;           /* with its query */
     struct curl_slist *headers; /* owned by the caller */
     struct slice body;          /* data NULL: none */
+    const char *tenant;         /* NULL: the calling thread's current one, unless a header names it */
     int64_t extra_ms;           /* how much longer than usual the answer may take, being waited for */
 };
 

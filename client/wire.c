@@ -141,6 +141,28 @@ static size_t on_header(char *line, size_t size, size_t n, void *arg)
     return size * n;
 }
 
+static bool has_header(const struct curl_slist *list, const char *name)
+{
+    size_t len = strlen(name);
+    for (; list; list = list->next)
+        if (strncasecmp(list->data, name, len) == 0 && list->data[len] == ':')
+            return true;
+    return false;
+}
+
+/* Whose task is asked for: a submission says it with its context, every other request here. */
+static struct curl_slist *add_tenant(const satchel_client *client, const struct request *request,
+                                     struct curl_slist *list)
+{
+    const char *name = satchel_var_header(satchel_known_var(SATCHEL_TENANT));
+    const char *tenant = request->tenant ? request->tenant : satchel_tenant();
+    if (!tenant || has_header(list, name))
+        return list;
+    char line[512];
+    (void)snprintf(line, sizeof line, "%s: %s", name, tenant);
+    return client->curl->slist_append(list, line);
+}
+
 static struct curl_slist *all_headers(const satchel_client *client, const struct request *request)
 {
     const struct curl_functions *curl = client->curl;
@@ -152,6 +174,8 @@ static struct curl_slist *all_headers(const satchel_client *client, const struct
         next = curl->slist_append(all, at->data);
     if (next && request->body.data)
         next = curl->slist_append(all, "Content-Type: application/json");
+    if (next && !request->body.data)
+        next = add_tenant(client, request, all);
     if (!next) {
         curl->slist_free_all(all);
         return NULL;

@@ -1,0 +1,111 @@
+/* satchel list: pages until the limit is reached. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "client/cli/cli.h"
+#include "proto/json_in.h"
+
+const struct option_spec list_options[] = {
+    {"state", "STATE", "only tasks in this state", 's'},
+    {"task", "NAME", "only tasks of this type", 0},
+    {"label", "KEY:VALUE", "only tasks with this label", 'l'},
+    {"trace-id", "HEX", "only tasks of this trace", 0},
+    {"request-id", "ID", "only tasks of this request", 0},
+    {"parent", "ID", "only sub-tasks of this task", 0},
+    {"root", "ID", "only tasks of this task's tree", 0},
+    {"limit", "N", "at most so many; default 50", 'n'},
+    {"cursor", "CURSOR", "go on where --json ended (next_cursor)", 0},
+    {NULL, NULL, NULL, 0},
+};
+
+#define PAGE 200u
+
+struct listing {
+    const struct verb *verb;
+    satchel_list_options filter;
+    unsigned limit;
+};
+
+static int on_option(void *arg, const char *name, const char *value)
+{
+    struct listing *l = arg;
+    satchel_list_options *f = &l->filter;
+    const struct {
+        const char *name;
+        const char **text;
+    } texts[] = {
+        {"state", &f->state},           {"task", &f->task},     {"label", &f->label}, {"trace-id", &f->trace_id},
+        {"request-id", &f->request_id}, {"parent", &f->parent}, {"root", &f->root},   {"cursor", &f->cursor}};
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+        if (strcmp(name, texts[i].name) == 0) {
+            *texts[i].text = value;
+            return 0;
+        }
+    }
+    char *end;
+    unsigned long n = strtoul(value, &end, 10);
+    if (!*value || *end || n < 1 || n > 1000000)
+        return usage(l->verb, "--limit takes a number from 1 to 1000000");
+    l->limit = (unsigned)n;
+    return 0;
+}
+
+/* Prints one page's tasks and counts them. */
+static unsigned print_page(const struct common *common, const char *text, size_t len)
+{
+    char why[JSON_IN_ERROR_SIZE];
+    json_t *page = json_in_load(slice_of(text, len), 64, why);
+    const json_t *tasks = json_object_get(page, "tasks"), *task;
+    unsigned n = (unsigned)json_array_size(tasks);
+    size_t i;
+    if (common->json) {
+        (void)printf("%s\n", text);
+    } else {
+        json_array_foreach(tasks, i, task)
+        {
+            print_task_line(task);
+        }
+    }
+    json_decref(page);
+    return n;
+}
+
+int verb_list(int argc, char *const argv[])
+{
+    const struct verb *verb = verbs;
+    while (strcmp(verb->name, "list") != 0)
+        verb++;
+    struct listing l = {.verb = verb, .filter = {.struct_size = sizeof l.filter}, .limit = 50};
+    struct common common;
+    satchel_client *client = NULL;
+    const char *none[1];
+    int n;
+    int code = options_parse(verb, argc, argv, &common, none, 0, &n, on_option, &l);
+    if (code == -1)
+        code = cli_connect(&common, &client);
+    if (code != -1)
+        return code;
+    char *next = NULL;
+    code = 0;
+    do {
+        char *page, *cursor = next;
+        size_t len;
+        satchel_error error = SATCHEL_ERROR_INIT;
+        l.filter.limit = l.limit < PAGE ? l.limit : PAGE;
+        if (cursor)
+            l.filter.cursor = cursor;
+        next = NULL;
+        if (satchel_list(client, &l.filter, &page, &len, &next, &error) != SATCHEL_OK) {
+            code = fail(&common, &error);
+        } else {
+            unsigned got = print_page(&common, page, len);
+            l.limit -= got < l.limit ? got : l.limit;
+            satchel_free(page);
+        }
+        satchel_free(cursor);
+    } while (next && l.limit && code == 0);
+    satchel_free(next);
+    satchel_client_unref(client);
+    return code;
+}

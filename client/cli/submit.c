@@ -1,0 +1,293 @@
+/* satchel submit and satchel run. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "client/cli/cli.h"
+#include "proto/json_in.h"
+#include "proto/json_out.h"
+
+#define SUBMIT_OPTIONS                                                                                                 \
+    {"arg", "KEY=VALUE", "one member of the args, VALUE as JSON or else as text; repeatable", 'a'},                    \
+        {"priority", "0-9", "higher runs first within the tenant; default 4", 'p'},                                    \
+        {"delay", "DURATION", "do not start before this much time has passed", 0},                                     \
+        {"run-at", "TIME", "do not start before this time (RFC 3339)", 0},                                             \
+        {"attempt-timeout", "DURATION", "how long one attempt may take", 0},                                           \
+        {"deadline", "TIME", "work not finished by then is given up (RFC 3339)", 0},                                   \
+        {"expires-in", "DURATION", "give up if it has not started by then", 0},                                        \
+        {"max-attempts", "N", "how often a failing task is tried", 0},                                                 \
+        {"retries", "N", "the same as --max-attempts=N+1", 0},                                                         \
+        {"max-lost", "N", "how often a cut-off attempt is started again", 0},                                          \
+        {"backoff", "JSON", "{\"type\":\"exponential\",\"base\":\"1s\",\"cap\":\"5m\",\"jitter\":true}", 0},           \
+        {"label", "KEY=VALUE", "a label; repeatable", 'l'},                                                            \
+        {"context", "KEY=VALUE", "a context variable of the task; repeatable", 'c'},                                   \
+        {"parent", "ID", "the task that this one belongs to; inside a task that one", 0},                              \
+        {"retain", "DURATION", "how long the finished task is kept", 0},                                               \
+    {                                                                                                                  \
+        "idempotency-key", "KEY", "the same key makes one task", 'k'                                                   \
+    }
+
+const struct option_spec submit_options[] = {
+    SUBMIT_OPTIONS,
+    {"wait", "DURATION", "hold the answer until the task is finished, at most so long", 'w'},
+    {NULL, NULL, NULL, 0},
+};
+const struct option_spec run_options[] = {
+    SUBMIT_OPTIONS,
+    {"timeout", "DURATION", "how long to wait for the end", 'T'},
+    {"raw", NULL, "print a result that is a string without its quotes", 'r'},
+    {"cancel-on-interrupt", NULL, "Ctrl-C also cancels the task", 0},
+    {NULL, NULL, NULL, 0},
+};
+
+#define MAX_PAIRS 256
+
+struct pairs {
+    const char *items[MAX_PAIRS];
+    int n;
+};
+
+struct submission {
+    const struct verb *verb;
+    satchel_submit_options options;
+    struct pairs args, labels, context;
+    int64_t timeout_ms;
+    bool raw, cancel_on_interrupt;
+};
+
+static int add_pair(const struct verb *verb, struct pairs *pairs, const char *name, const char *value)
+{
+    if (!strchr(value, '=') || value[0] == '=' || pairs->n == MAX_PAIRS)
+        return usage(verb, "--%s takes KEY=VALUE, at most %d times", name, MAX_PAIRS);
+    pairs->items[pairs->n++] = value;
+    return 0;
+}
+
+static int number(const struct verb *verb, const char *name, const char *value, int least, int most, int *ret)
+{
+    char *end;
+    long n = strtol(value, &end, 10);
+    if (!*value || *end || n < least || n > most)
+        return usage(verb, "--%s takes a number from %d to %d", name, least, most);
+    *ret = (int)n;
+    return 0;
+}
+
+static int take_number(struct submission *s, const char *name, const char *value)
+{
+    satchel_submit_options *o = &s->options;
+    if (strcmp(name, "priority") == 0) {
+        o->has_priority = true;
+        return number(s->verb, name, value, 0, 9, &o->priority);
+    }
+    if (strcmp(name, "max-lost") == 0) {
+        o->has_max_lost = true;
+        return number(s->verb, name, value, 0, 100, &o->max_lost);
+    }
+    if (strcmp(name, "retries") == 0) {
+        int code = number(s->verb, name, value, 0, 999, &o->max_attempts);
+        o->max_attempts++;
+        return code;
+    }
+    return number(s->verb, name, value, 1, 1000, &o->max_attempts);
+}
+
+static int take_duration(struct submission *s, const char *name, const char *value, int64_t *ret)
+{
+    return parse_ms(value, ret) ? 0 : usage(s->verb, "--%s takes a duration: 30s, 250ms, 5m", name);
+}
+
+static int on_option(void *arg, const char *name, const char *value)
+{
+    struct submission *s = arg;
+    satchel_submit_options *o = &s->options;
+    const struct {
+        const char *name;
+        const char **text;
+    } texts[] = {{"delay", &o->delay},       {"run-at", &o->run_at},         {"attempt-timeout", &o->timeout},
+                 {"deadline", &o->deadline}, {"expires-in", &o->expires_in}, {"backoff", &o->backoff_json},
+                 {"parent", &o->parent_id},  {"retain", &o->retain},         {"idempotency-key", &o->idempotency_key}};
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+        if (strcmp(name, texts[i].name) == 0) {
+            *texts[i].text = value;
+            return 0;
+        }
+    }
+    if (strcmp(name, "arg") == 0)
+        return add_pair(s->verb, &s->args, name, value);
+    if (strcmp(name, "label") == 0)
+        return add_pair(s->verb, &s->labels, name, value);
+    if (strcmp(name, "context") == 0)
+        return add_pair(s->verb, &s->context, name, value);
+    if (strcmp(name, "wait") == 0)
+        return take_duration(s, name, value, &o->wait_ms);
+    if (strcmp(name, "timeout") == 0)
+        return take_duration(s, name, value, &s->timeout_ms);
+    if (strcmp(name, "raw") == 0)
+        s->raw = true;
+    else if (strcmp(name, "cancel-on-interrupt") == 0)
+        s->cancel_on_interrupt = true;
+    else
+        return take_number(s, name, value);
+    return 0;
+}
+
+/* {"KEY":"VALUE",...}; with `values_are_json`, a value that is JSON stays what it is. */
+static char *object_of(const struct pairs *pairs, bool values_are_json)
+{
+    struct buf out = BUF_INIT;
+    struct json_out j = json_out_to(&out);
+    json_out_begin_object(&j);
+    for (int i = 0; i < pairs->n; i++) {
+        const char *equals = strchr(pairs->items[i], '=');
+        struct slice value = slice_str(equals + 1);
+        char why[JSON_IN_ERROR_SIZE];
+        json_t *json = values_are_json ? json_in_load(value, 64, why) : NULL;
+        json_out_key_slice(&j, slice_of(pairs->items[i], (size_t)(equals - pairs->items[i])));
+        if (json)
+            json_out_raw(&j, value);
+        else
+            json_out_string(&j, value);
+        json_decref(json);
+    }
+    json_out_end_object(&j);
+    return buf_take(&out, NULL);
+}
+
+static char *read_stdin(void)
+{
+    struct buf out = {.max = (size_t)64 << 20};
+    char piece[16384];
+    size_t n;
+    while ((n = fread(piece, 1, sizeof piece, stdin)) > 0)
+        buf_append(&out, piece, n);
+    if (ferror(stdin))
+        out.failed = true;
+    return buf_take(&out, NULL);
+}
+
+/* The variables that the context has already, and those of --context over them. */
+static void set_context(const struct submission *s)
+{
+    for (int i = 0; i < s->context.n; i++) {
+        const char *equals = strchr(s->context.items[i], '=');
+        char name[65];
+        size_t len = (size_t)(equals - s->context.items[i]);
+        if (len >= sizeof name)
+            continue; /* refused below: the name is too long for any variable */
+        memcpy(name, s->context.items[i], len);
+        name[len] = '\0';
+        satchel_var *var;
+        if (satchel_variable(name, &var) == SATCHEL_OK) {
+            (void)satchel_set_string(var, equals + 1, NULL);
+            satchel_var_unref(var);
+        }
+    }
+}
+
+static int check_context(const struct submission *s)
+{
+    for (int i = 0; i < s->context.n; i++) {
+        size_t len = strcspn(s->context.items[i], "=");
+        char name[65] = "";
+        satchel_var *var;
+        if (len < sizeof name)
+            memcpy(name, s->context.items[i], len);
+        if (satchel_variable(name, &var) != SATCHEL_OK)
+            return usage(s->verb, "--context %.*s: a name is [a-z][a-z0-9_.-]{0,63} and not one of the well-known ones",
+                         (int)len, s->context.items[i]);
+        satchel_var_unref(var);
+    }
+    return -1;
+}
+
+/* Parses, connects and submits.  -1 and the future, or an exit code. */
+static int submit(struct submission *s, struct common *common, int argc, char *const argv[], satchel_client **client,
+                  satchel_future **future)
+{
+    const char *operands[2];
+    int n;
+    s->options.struct_size = sizeof s->options;
+    int code = options_parse(s->verb, argc, argv, common, operands, 2, &n, on_option, s);
+    if (code == -1 && n < 1)
+        code = usage(s->verb, "the task's name is missing");
+    if (code == -1 && n == 2 && s->args.n)
+        code = usage(s->verb, "ARGS and --arg exclude each other");
+    if (code == -1)
+        code = check_context(s);
+    if (code == -1)
+        code = cli_connect(common, client);
+    if (code != -1)
+        return code;
+    set_context(s);
+    if (!s->options.parent_id)
+        s->options.parent_id = getenv("SATCHEL_TASK_ID"); /* inside a task: a sub-task of it */
+    char *args = NULL, *labels = NULL;
+    if (n == 2 && strcmp(operands[1], "-") == 0)
+        args = read_stdin();
+    else if (n == 2)
+        args = strdup(operands[1]);
+    else if (s->args.n)
+        args = object_of(&s->args, true);
+    if (s->labels.n)
+        s->options.labels_json = labels = object_of(&s->labels, false);
+    satchel_error error = SATCHEL_ERROR_INIT;
+    int status = satchel_submit(*client, operands[0], args, &s->options, future, &error);
+    free(args);
+    free(labels);
+    return status == SATCHEL_OK ? -1 : fail(common, &error);
+}
+
+int verb_submit(int argc, char *const argv[])
+{
+    struct submission s = {.verb = &verbs[0]};
+    struct common common;
+    satchel_client *client = NULL;
+    satchel_future *future = NULL;
+    int code = submit(&s, &common, argc, argv, &client, &future);
+    if (code == -1) {
+        if (common.json)
+            print_future(&common, future);
+        else
+            (void)printf("%s\n", satchel_future_id(future));
+        code = 0;
+    }
+    satchel_future_free(future);
+    satchel_client_unref(client);
+    return code;
+}
+
+static int await(const struct submission *s, const struct common *common, satchel_future *future)
+{
+    satchel_error error = SATCHEL_ERROR_INIT;
+    bool interrupted;
+    int status = wait_interruptible(future, s->timeout_ms ? s->timeout_ms : -1, &error, &interrupted);
+    if (interrupted) {
+        if (s->cancel_on_interrupt)
+            (void)satchel_future_cancel(future, NULL);
+        else
+            (void)fprintf(stderr, "satchel run: task %s goes on\n", satchel_future_id(future));
+        return EXIT_INTERRUPTED;
+    }
+    return status == SATCHEL_OK ? -1 : fail(common, &error);
+}
+
+int verb_run(int argc, char *const argv[])
+{
+    struct submission s = {.verb = &verbs[1]};
+    struct common common;
+    satchel_client *client = NULL;
+    satchel_future *future = NULL;
+    int code = submit(&s, &common, argc, argv, &client, &future);
+    if (code == -1)
+        code = await(&s, &common, future);
+    if (code == -1 && common.json) {
+        print_future(&common, future);
+        code = outcome_code(future);
+    } else if (code == -1) {
+        code = print_result(&common, future, s.raw);
+    }
+    satchel_future_free(future);
+    satchel_client_unref(client);
+    return code;
+}
