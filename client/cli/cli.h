@@ -66,8 +66,8 @@ bool parse_ms(const char *text, int64_t *ret_ms);
 
 int fail(const struct common *common, const satchel_error *error); /* says it, and returns the exit code for it */
 void print_future(const struct common *common, satchel_future *future);
-void print_task(const json_t *task);                                             /* for people, a block of lines */
-void print_task_line(const json_t *task);                                        /* for people, one line */
+void print_task(struct slice task);       /* its JSON text, for people: a line a member */
+void print_task_line(const json_t *task); /* for people, one line */
 int print_result(const struct common *common, satchel_future *future, bool raw); /* result or error; the exit code */
 int outcome_code(const satchel_future *future);                                  /* of a finished task */
 
