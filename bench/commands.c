@@ -64,11 +64,15 @@ static double through_pool(struct pool *pool, const struct registry *registry, i
     for (int i = 0; i < n; i++) {
         pool_push(pool, attempt_new(registry));
         (void)pthread_mutex_lock(&lock);
-        while (done <= i)
+        while (done < i) /* one is queued while another runs, as the engine has it */
             (void)pthread_cond_wait(&changed, &lock);
         (void)pthread_mutex_unlock(&lock);
     }
+    (void)pthread_mutex_lock(&lock);
+    while (done < n)
+        (void)pthread_cond_wait(&changed, &lock);
     done = 0;
+    (void)pthread_mutex_unlock(&lock);
     return n / ((double)(clock_mono_ns() - start) / 1e9);
 }
 
