@@ -7,6 +7,7 @@
 
 #include "executor/builtin.h"
 #include "executor/command.h"
+#include "executor/plugin.h"
 
 #define TYPES_MAX 4096u
 #define NAME_MAX_LEN 64u
@@ -110,6 +111,9 @@ static int add_configured(struct registry *registry, char *error, size_t error_s
         if (command_register(registry, task, error, error_size) < 0)
             return -1;
     }
+    for (size_t i = 0; i < config->n_plugins; i++)
+        if (plugin_load(registry, &config->plugins[i], error, error_size) < 0)
+            return -1;
     return 0;
 }
 
@@ -143,6 +147,7 @@ void registry_free(struct registry *registry)
         free((char *)(uintptr_t)one->type.name);
         free(one);
     }
+    plugins_unload(registry);
     config_unref(registry->config);
     free(registry->types);
     free(registry);

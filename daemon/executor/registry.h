@@ -6,7 +6,7 @@
 
 #define REGISTRY_SLOTS 8192u /* of the hash table: twice as many as types */
 
-struct plugin;
+struct plugin_use;
 
 struct registered {
     struct task_type type; /* its name is owned */
@@ -18,7 +18,7 @@ struct registry {
     struct config *config; /* a reference: commands point into it */
     struct registered **types;
     size_t n;
-    struct plugin *plugins; /* a list, newest first: unloaded after all types are gone */
+    struct plugin_use *plugins; /* a list; unloaded after all types are gone */
     struct registered *slots[REGISTRY_SLOTS];
 };
 

@@ -69,8 +69,12 @@ static void replace_nul(struct slice text, struct buf *out)
 
 void result_from_text(struct slice text, int max_depth, struct buf *out)
 {
-    if (result_from_json(text, max_depth, out))
-        return;
+    if (!result_from_json(text, max_depth, out))
+        result_from_string(text, out);
+}
+
+void result_from_string(struct slice text, struct buf *out)
+{
     struct json_out j = json_out_to(out);
     if (text.len == 0 || !memchr(text.data, '\0', text.len)) {
         json_out_string(&j, text);
