@@ -39,7 +39,7 @@ static void encode(void *arg, const struct problem *problem, struct buf *out)
 
 int main(int argc, char **argv)
 {
-    static const struct http_app app = {NULL, on_head, on_request, on_body, on_gone, encode};
+    static const struct http_app app = {NULL, on_head, on_request, on_body, on_gone, encode, NULL};
     struct http_server_options options = {
         .loops = argc > 2 ? (unsigned)atoi(argv[2]) : 1,
         .limits = {.header_bytes = 65536,

@@ -144,6 +144,20 @@ static void on_encode_problem(void *arg, const struct problem *problem, struct b
     problem_to_json(problem, out);
 }
 
+/* What the server refuses by itself carries a request id, too. */
+static size_t on_problem_fields(void *arg, const struct http_request *request, struct http_field *fields, size_t max)
+{
+    static _Thread_local struct caller caller; /* the field lies in here until it is sent */
+    static const struct http_request none;
+    (void)arg;
+    if (max < 2)
+        return 0;
+    caller_read_id(request ? request : &none, &caller);
+    fields[0] = (struct http_field){SLICE_LITERAL("X-Request-ID"), caller.request_id};
+    fields[1] = (struct http_field){SLICE_LITERAL("Cache-Control"), SLICE_LITERAL("no-store")};
+    return 2;
+}
+
 /* ---- life ---- */
 
 static int use_tenant_header(const struct config *config)
@@ -174,7 +188,8 @@ int api_new(const struct api_options *options, struct api **ret)
                                  .request = on_request,
                                  .body = on_body,
                                  .gone = on_gone,
-                                 .encode_problem = on_encode_problem};
+                                 .encode_problem = on_encode_problem,
+                                 .problem_fields = on_problem_fields};
     if (gethostname(api->node, sizeof api->node - 1) < 0)
         strcpy(api->node, "localhost");
     api->variables = header_variables_new();

@@ -275,6 +275,7 @@ static bool step_held(struct connection *c)
     if (c->exchange.reply != REPLY_DONE)
         return false;
     forget(c);
+    c->exchange.request = (struct http_request){0}; /* its bytes go now */
     connection_empty(&c->head);
     connection_empty(&c->body);
     c->scan = (struct framing_head){0};

@@ -75,6 +75,9 @@ struct http_app {
     void (*gone)(void *arg, struct http_exchange *exchange);
     /* The server itself answers a broken request with `problem`: the application writes the body (problem+json). */
     void (*encode_problem)(void *arg, const struct problem *problem, struct buf *out);
+    /* Further fields of such a reply, at most `max`; returns how many.  `request` is NULL where no head could be read.
+     * The slices must stay valid until the next call on this thread.  May be NULL: none. */
+    size_t (*problem_fields)(void *arg, const struct http_request *request, struct http_field *fields, size_t max);
 };
 
 const struct http_request *http_request(struct http_exchange *exchange);

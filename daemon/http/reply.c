@@ -243,14 +243,23 @@ void http_reply_problem(struct http_exchange *exchange, const struct problem *pr
     http_reply(exchange, &reply);
 }
 
+/* What the application adds: the request is there only if its head was read and is the current one. */
+static size_t refusal_fields(const struct connection *c, struct http_field own[FIELDS_MAX])
+{
+    const struct http_app *app = c->home->server->app;
+    const struct http_request *request = c->exchange.request.fields ? &c->exchange.request : NULL;
+    return app->problem_fields ? app->problem_fields(app->arg, request, own, FIELDS_MAX) : 0;
+}
+
 void reply_refusal(struct connection *c, const struct problem *problem, bool with_body)
 {
-    struct http_field all[FIELDS_MAX + 1];
+    struct http_field own[FIELDS_MAX], all[FIELDS_MAX + 1];
+    size_t n_own = refusal_fields(c, own);
     char number[24];
     struct http_reply reply = {.status = problem_status(problem->code),
                                .content_type = "application/problem+json",
                                .fields = all,
-                               .n_fields = problem_fields(problem, NULL, 0, all, number),
+                               .n_fields = problem_fields(problem, own, n_own, all, number),
                                .body = encode_problem(c->home, problem)};
     struct reply_head head = {.reply = &reply, .kind = LENGTH_KNOWN, .length = reply.body.len, .close = true};
     if (!write_head(c, &head, reply.body.len))

@@ -193,6 +193,16 @@ static void encode(void *arg, const struct problem *problem, struct buf *out)
     problem_to_json(problem, out);
 }
 
+/* Shows which request the server means: the value of its X-Echo. */
+static size_t problem_fields(void *arg, const struct http_request *request, struct http_field *fields, size_t max)
+{
+    (void)arg;
+    assert_true(max >= 1);
+    struct slice value = request ? http_find(request, "X-Echo", NULL) : SLICE_LITERAL("no request");
+    fields[0] = (struct http_field){SLICE_LITERAL("X-Echo"), value};
+    return 1;
+}
+
 /* ---- life ---- */
 
 struct http_limits fixture_limits(void)
@@ -212,7 +222,7 @@ struct http_limits fixture_limits(void)
 void fixture_start(struct fixture *f, unsigned loops, struct http_limits limits)
 {
     memset(f, 0, sizeof *f);
-    f->app = (struct http_app){f, on_head, on_request, on_body, on_gone, encode};
+    f->app = (struct http_app){f, on_head, on_request, on_body, on_gone, encode, problem_fields};
     assert_int_equal(pthread_mutex_init(&f->lock, NULL), 0);
     struct http_server_options options = {.loops = loops, .limits = limits, .app = &f->app, .server_name = "test"};
     assert_int_equal(http_server_new(&options, &f->server), 0);

@@ -248,6 +248,34 @@ static void test_expect_continue(void **state)
     close(fd);
 }
 
+/* What the server refuses by itself carries the application's fields, made from the request where there is one. */
+static void test_fields_of_refusals(void **state)
+{
+    static const char first[] = "GET /x HTTP/1.1\r\nHost: h\r\nX-Echo: first\r\n\r\n";
+    static const struct {
+        const char *text, *expected;
+    } cases[] = {
+        {"POST /tiny HTTP/1.1\r\nHost: h\r\nX-Echo: mine\r\nTransfer-Encoding: chunked\r\n\r\nb\r\nhello world\r\n",
+         "\r\nX-Echo: mine\r\n"},
+        {"GET /x HTTP/1.1\r\nX-Echo: no host\r\n\r\n", "\r\nX-Echo: no host\r\n"},
+        {"GET /x HTTP/1.1\r\nHost: h\r\nX-Echo: broken\nY: z\r\n\r\n", "\r\nX-Echo: no request\r\n"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct buf answer = BUF_INIT;
+        int fd = client_connect(*state);
+        client_send_text(fd, first); /* the one before must not be taken for it */
+        client_send_text(fd, cases[i].text);
+        assert_true(client_read_all(fd, &answer, 5000));
+        buf_append_char(&answer, '\0');
+        const char *last = strstr(answer.data + 1, "HTTP/1.1 4");
+        assert_non_null(last);
+        if (!strstr(last, cases[i].expected))
+            fail_msg("case %zu: %s", i, last);
+        buf_release(&answer);
+        close(fd);
+    }
+}
+
 static void test_streamed_body(void **state)
 {
     struct fixture *f = *state;
@@ -770,6 +798,7 @@ int main(void)
         TEST(test_half_close),
         TEST(test_disconnect_in_body),
         TEST(test_expect_continue),
+        TEST(test_fields_of_refusals),
         TEST(test_streamed_body),
         TEST(test_streamed_body_paused),
         TEST(test_paused_is_paused),
