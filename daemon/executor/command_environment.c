@@ -50,7 +50,7 @@ static bool put_base(struct command *command, const char *entry)
     if (!copy)
         return false;
     for (size_t i = 0; i < command->n_base; i++)
-        if (same_name(command->base[i], copy, strcspn(copy, "="))) {
+        if (command->base[i] && same_name(command->base[i], copy, strcspn(copy, "="))) {
             free(command->base[i]);
             command->base[i] = copy;
             return true;
@@ -161,6 +161,13 @@ static void add_id(struct collect *c, const char *name, struct task_id id)
     add(c, name, text);
 }
 
+static char normalised(char c)
+{
+    if (c >= 'a' && c <= 'z')
+        return (char)(c - 32);
+    return (char)(c >= '0' && c <= '9' ? c : '_');
+}
+
 /* SATCHEL_VAR_NAME for each variable that was set through the body. */
 static int add_variable(satchel_var *var, void *data, void *arg)
 {
@@ -170,7 +177,7 @@ static int add_variable(satchel_var *var, void *data, void *arg)
     if (!satchel_var_is_task_variable(var) || satchel_var_flags(var) & SATCHEL_VAR_SECRET)
         return 0;
     for (const char *from = satchel_var_name(var); *from && at + 1 < sizeof name; from++, at++)
-        name[at] = *from >= 'a' && *from <= 'z' ? (char)(*from - 32) : *from >= '0' && *from <= '9' ? *from : '_';
+        name[at] = normalised(*from);
     name[at] = '\0';
     add(c, name, data);
     return 0;

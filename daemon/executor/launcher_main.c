@@ -323,9 +323,9 @@ static _Noreturn void become(const struct run *run, volatile int *ret_why, volat
 static bool start(struct run *run)
 {
     volatile int why = 0, step = LAUNCH_STEP_FORK;
-    pid_t pid = vfork();
+    pid_t pid = vfork(); /* NOLINT: posix_spawn knows no PR_SET_PDEATHSIG, and tells nothing of what failed */
     if (pid == 0)
-        become(run, &why, &step);
+        become(run, &why, &step); /* NOLINT: system calls alone; does not return */
     if (pid < 0)
         why = errno;
     else if (why)
@@ -430,8 +430,10 @@ static void serve(void)
         if (run.order.kind != LAUNCH_RUN)
             continue; /* late, for a run that is over */
         int why = read_run(&run);
-        if (why < 0)
+        if (why < 0) {
+            free_run(&run);
             return;
+        }
         if (why > 0) {
             reply_refused(&run, why, LAUNCH_STEP_READ);
         } else if (start(&run)) {
