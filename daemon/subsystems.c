@@ -27,6 +27,7 @@ struct daemon {
     size_t n_fds;
     char *url; /* what child processes are told */
     char *store_url;
+    char *started_path; /* NULL: the store is not a file */
     struct store *store;
     struct reader *reader;
     struct registry *registry;
@@ -75,8 +76,11 @@ static int start_store(struct daemon *d, char *error, size_t error_size)
     const struct config *config = d->config;
     if (store_is_in_data_dir(config) && make_data_dir(config->data_dir, error, error_size) < 0)
         return -1;
+    bool is_file = strncmp(config->store, "sqlite:", 7) == 0;
     d->store_url = strdup(config->store);
-    if (!d->store_url) {
+    if (is_file && asprintf(&d->started_path, "%s.started", config->store + 7) < 0)
+        d->started_path = NULL;
+    if (!d->store_url || (is_file && !d->started_path)) {
         (void)snprintf(error, error_size, "out of memory");
         return -1;
     }
@@ -90,6 +94,7 @@ static void stop_store(struct daemon *d)
     store_close(d->store);
     d->store = NULL;
     free(d->store_url);
+    free(d->started_path);
 }
 
 static int start_reader(struct daemon *d, char *error, size_t error_size)
@@ -217,6 +222,7 @@ static int start_engine(struct daemon *d, char *error, size_t error_size)
         .registry = d->registry,
         .workers = config->workers,
         .url = d->url,
+        .started_path = d->started_path,
         .max_waiting = (size_t)config->max_waiting,
         .max_waiting_per_tenant = (size_t)config->max_waiting_per_tenant,
         .hot_bytes = (size_t)config->hot_bytes,

@@ -8,10 +8,11 @@
 #include "engine/internal.h"
 
 #define AHEAD_NS INT64_C(2000000) /* expected work that may wait per worker, so that none idles during a commit */
-#define AHEAD_MAX 512u
 
-void attempt_release(struct attempt *attempt)
+void attempt_release(struct engine *e, struct attempt *attempt)
 {
+    if (e->marks)
+        started_give(e->marks, attempt->mark);
     task_spec_unref(attempt->spec);
     satchel_cancel_unref(attempt->cancel);
     task_outcome_unref(attempt->outcome);
@@ -35,7 +36,7 @@ static bool may_claim(const struct engine *e, const struct entry *entry)
     if (e->in_flight < e->options.workers)
         return true;
     int64_t expected = scheduler_expected_ns(&e->scheduler, entry);
-    if (expected == INT64_MAX || e->in_flight >= e->options.workers + AHEAD_MAX)
+    if (expected == INT64_MAX || e->in_flight >= e->options.workers + CLAIMS_AHEAD_MAX)
         return false;
     return e->in_flight_ns + expected < AHEAD_NS * e->options.workers;
 }
@@ -88,6 +89,7 @@ static struct attempt *attempt_new(struct engine *e, struct entry *entry, const 
     attempt->host_arg = e->options.host_arg;
     attempt->mail_kind = MAIL_REPORT;
     attempt->retry_after_us = -1;
+    attempt->mark = e->marks ? started_take(e->marks) : NULL;
     satchel_cancel_unref(live->cancel); /* of an earlier attempt */
     live->cancel = satchel_cancel_ref(attempt->cancel);
     live->reason = (enum cancel_reason)0;
@@ -204,6 +206,8 @@ static enum task_event event_of(const struct entry *entry, const struct attempt 
         return TASK_EVENT_CANCEL;
     if (attempt->slot == CANCEL_DEADLINE)
         return TASK_EVENT_EXPIRE;
+    if (attempt->end == ATTEMPT_LOST && !attempt->started_us)
+        return TASK_EVENT_RELEASED;
     if (attempt->end == ATTEMPT_LOST)
         return entry->lost >= attempt->spec->max_lost ? TASK_EVENT_GAVE_UP : TASK_EVENT_LOST;
     if (attempt->end == ATTEMPT_FAILED_FINAL || entry->failures + 1u >= attempt->spec->max_attempts)
@@ -218,7 +222,7 @@ static struct task_outcome *outcome_of(struct attempt *attempt, enum task_event 
                                     SLICE_LITERAL("the attempt was cut off, once more than max_lost allows"));
     if (attempt->outcome)
         return task_outcome_ref(attempt->outcome);
-    if (event == TASK_EVENT_LOST)
+    if (event == TASK_EVENT_LOST || event == TASK_EVENT_RELEASED)
         return NULL;
     return task_outcome_failure(ERROR_TYPE_OOM, SLICE_LITERAL("no memory for the attempt's outcome"));
 }
@@ -237,7 +241,7 @@ bool attempt_report(struct engine *e, struct attempt *attempt)
 {
     struct entry *entry = entries_find(&e->entries, attempt->spec->id);
     if (!entry || entry->attempt != attempt->number || entry->state != TASK_RUNNING) {
-        attempt_release(attempt); /* of an attempt that is over: changes nothing */
+        attempt_release(e, attempt); /* of an attempt that is over: changes nothing */
         return true;
     }
     if (batch_full(e, 1))

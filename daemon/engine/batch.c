@@ -183,6 +183,8 @@ bool task_move(struct engine *e, struct entry *entry, enum task_event event)
     scheduler_dequeue(&e->scheduler, entry); /* before `lost` changes: it decides which queue */
     if (event == TASK_EVENT_CLAIMED)
         entry->attempt++;
+    if (event == TASK_EVENT_RELEASED)
+        entry->attempt--;
     if (event == TASK_EVENT_LOST || event == TASK_EVENT_GAVE_UP)
         entry->lost++;
     if (event == TASK_EVENT_BACKOFF || (event == TASK_EVENT_FAILED && entry->state == TASK_RUNNING))
@@ -273,7 +275,7 @@ static void withdraw_claim(struct engine *e, struct change *change, struct entry
     heap_clear(&e->limits, &live->limit_slot);
     satchel_cancel_unref(live->cancel);
     live->cancel = NULL;
-    attempt_release(change->claim);
+    attempt_release(e, change->claim);
 }
 
 /* The row was not as expected: somebody else changed it.  The entry is given up; who waits is sent to the store. */
@@ -320,7 +322,7 @@ static void committed(struct engine *e)
             effect(e, change, &last);
         }
         if (change->report)
-            attempt_release(change->report);
+            attempt_release(e, change->report);
         task_outcome_unref(change->outcome);
     }
     *last = NULL;

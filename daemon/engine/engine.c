@@ -209,10 +209,24 @@ static void *engine_main(void *arg)
     return NULL;
 }
 
+/* Without the file everything works; a crash then costs claims that had not started a life, too. */
+static void open_marks(struct engine *e)
+{
+    if (!e->options.started_path)
+        return;
+    int err = started_open(e->options.started_path, e->options.workers + CLAIMS_AHEAD_MAX, &e->marks);
+    if (err)
+        LOG_WARNING("cannot keep which attempts have started; after a crash all claimed ones count as lost",
+                    LOG_TEXT("file", e->options.started_path), LOG_TEXT("reason", strerror(-err)));
+}
+
 int engine_start(struct engine *e, char *error, size_t error_size)
 {
+    open_marks(e);
     if (engine_recover(e, error, error_size) < 0)
         return -1;
+    if (e->marks)
+        started_begin(e->marks);
     struct pool_options pool = {
         .workers = e->options.workers, .url = e->options.url, .report = report, .report_arg = e};
     int err = pool_new(&pool, &e->pool);
@@ -251,7 +265,7 @@ static void empty_box(struct engine *e)
         if (((struct engine_mail *)mail)->kind == MAIL_CALL)
             call_answer(e, (struct engine_call *)mail, ENGINE_DRAINING);
         else
-            attempt_release((struct attempt *)mail);
+            attempt_release(e, (struct attempt *)mail);
     }
     e->inbox = NULL;
 }
@@ -290,6 +304,7 @@ void engine_free(struct engine *e)
     heap_release(&e->limits);
     heap_release(&e->waits);
     recent_free(e->recent);
+    started_close(e->marks);
     mailbox_release(&e->box);
     (void)pthread_mutex_destroy(&e->stats_lock);
     free(e->changes);

@@ -65,7 +65,8 @@ struct engine_options {
     struct store *store;             /* the engine's thread uses it from engine_start on; not owned */
     const struct registry *registry; /* not owned */
     unsigned workers;
-    const char *url; /* for child processes */
+    const char *url;          /* for child processes */
+    const char *started_path; /* where it is kept which attempts have started; NULL: nowhere */
     size_t max_waiting, max_waiting_per_tenant;
     size_t hot_bytes;                /* how many bytes of specs are kept in memory for waiting tasks */
     size_t recent_bytes;             /* size of the cache of finished tasks */
@@ -96,7 +97,7 @@ void engine_free(struct engine *engine);  /* NULL is fine */
 struct engine_stats { /* a snapshot; any thread */
     uint64_t submitted, finished[TASK_STATE_COUNT], attempts_lost, commits, syncs, batches, changes;
     uint64_t waiting[TASK_STATE_COUNT], waiters, violations;
-    uint64_t heartbeat;       /* grows with every turn of the engine: the watchdog's food */
+    uint64_t heartbeat; /* grows with every turn of the engine: the watchdog's food */
     bool store_ok, draining;
 };
 void engine_get_stats(struct engine *engine, struct engine_stats *ret);

@@ -70,6 +70,7 @@ struct engine {
     struct engine_options options;
     struct store *store;
     struct pool *pool;
+    struct started *marks; /* NULL: none are kept, every cut-off attempt counts as lost */
     pthread_t thread;
     bool started;
     /* any thread */
@@ -135,7 +136,8 @@ void waiters_answer_all(struct engine *e); /* at a stop */
 void attempts_dispatch(struct engine *e);
 bool attempts_waiting(struct engine *e);                        /* is there a task that could be claimed right now? */
 bool attempt_report(struct engine *e, struct attempt *attempt); /* false: no room in this batch: again later */
-void attempt_release(struct attempt *attempt);
+void attempt_release(struct engine *e, struct attempt *attempt);
+#define CLAIMS_AHEAD_MAX 512u /* claims beyond the number of workers */
 void attempt_fire(struct engine *e, struct live *live, enum cancel_reason reason);
 
 /* timers.c */

@@ -9,7 +9,7 @@
 
 struct recovery {
     struct engine *engine;
-    uint64_t waiting, lost;
+    uint64_t waiting, lost; /* lost: claimed, to be looked at in the second pass */
     bool out_of_memory;
 };
 
@@ -53,6 +53,8 @@ static int add(void *arg, const struct store_waiting *task)
 static void recover_running(struct engine *e, struct entry *entry, bool used_up)
 {
     enum task_event event = used_up ? TASK_EVENT_GAVE_UP : TASK_EVENT_LOST;
+    if (e->marks && !started_before(e->marks, entry->id, entry->attempt))
+        event = TASK_EVENT_RELEASED;
     if (entry->cancel_requested)
         event = TASK_EVENT_CANCEL;
     (void)task_move(e, entry, event);
@@ -62,7 +64,7 @@ static void recover_running(struct engine *e, struct entry *entry, bool used_up)
             ERROR_TYPE_LOST, SLICE_LITERAL("the attempt was cut off by a crash, once more than max_lost allows"));
     if (event == TASK_EVENT_CANCEL)
         change->outcome = task_outcome_failure(ERROR_TYPE_CANCELED, SLICE_LITERAL("canceled while it ran"));
-    e->stats.attempts_lost++;
+    e->stats.attempts_lost += event == TASK_EVENT_LOST || event == TASK_EVENT_GAVE_UP;
 }
 
 int engine_recover(struct engine *e, char *error, size_t error_size)
@@ -96,8 +98,8 @@ int engine_recover(struct engine *e, char *error, size_t error_size)
         }
     }
     if (r.waiting)
-        LOG_NOTICE("recovered the unfinished tasks", LOG_NUMBER("tasks", r.waiting),
-                   LOG_NUMBER("lost_attempts", r.lost),
+        LOG_NOTICE("recovered the unfinished tasks", LOG_NUMBER("tasks", r.waiting), LOG_NUMBER("claimed", r.lost),
+                   LOG_NUMBER("lost_attempts", e->stats.attempts_lost),
                    LOG_NUMBER("milliseconds", (clock_mono_ns() - start) / 1000000));
     return 0;
 }

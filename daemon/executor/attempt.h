@@ -8,6 +8,7 @@
 
 #include "base/mailbox.h"
 #include "proto/problem.h"
+#include "task/started.h"
 #include "task/task.h"
 
 struct attempt;
@@ -52,8 +53,9 @@ struct attempt {
     int64_t previous_lost;  /* how many attempts were cut off before */
     const struct attempt_host *host;
     void *host_arg;
-    const char *url; /* the pool's: where child processes reach this daemon; NULL: nowhere */
-    uint32_t slot;   /* the engine's: why it fired the cancel object */
+    const char *url;           /* the pool's: where child processes reach this daemon; NULL: nowhere */
+    struct started_mark *mark; /* set by the worker at the start; NULL: none is kept */
+    uint32_t slot;             /* the engine's: why it fired the cancel object */
     /* the report: set by the worker and the executor */
     int64_t started_us, finished_us; /* wall clock */
     int64_t run_ns;                  /* monotonic time from start to end */
