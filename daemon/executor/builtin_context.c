@@ -5,6 +5,8 @@
 #include "executor/builtin.h"
 #include "proto/json_out.h"
 
+#define SECRET_MASK "***"
+
 static void put(struct json_out *j, const char *name, const char *value)
 {
     if (value)
@@ -31,7 +33,13 @@ static int put_other(satchel_var *var, void *data, void *arg)
     struct json_out *j = arg;
     satchel_value *value;
     (void)data;
-    if (is_known(var) || satchel_get_value(var, &value) != SATCHEL_OK)
+    if (is_known(var))
+        return 0;
+    if (satchel_var_flags(var) & SATCHEL_VAR_SECRET) { /* a result is public: only that there is one is told */
+        json_out_member(j, satchel_var_name(var), SLICE_LITERAL(SECRET_MASK));
+        return 0;
+    }
+    if (satchel_get_value(var, &value) != SATCHEL_OK)
         return 0;
     size_t len = satchel_value_text(value, NULL, 0);
     char *text = len < SIZE_MAX ? malloc(len + 1) : NULL;

@@ -179,6 +179,24 @@ static void test_context(void **state)
     attempt_free(attempt);
 }
 
+static void test_context_masks_secrets(void **state)
+{
+    satchel_var *secret;
+    satchel_var_spec spec = {.struct_size = sizeof spec,
+                             .name = "password",
+                             .type = &satchel_string_type,
+                             .header = "X-Password",
+                             .flags = SATCHEL_VAR_WIRE | SATCHEL_VAR_SECRET};
+    assert_int_equal(satchel_var_new(&spec, &secret), SATCHEL_OK);
+    struct attempt *attempt = bench_attempt(*state, "satchel.context", NULL, "acme");
+    bench_bind(attempt, "X-Password", "sesame");
+    attempt = bench_run(*state, attempt);
+    assert_string_equal(result_member(attempt, "password"), "***");
+    assert_null(strstr(outcome_result(attempt), "sesame"));
+    attempt_free(attempt);
+    satchel_var_unref(secret);
+}
+
 static void test_spawn(void **state)
 {
     struct bench *bench = *state;
@@ -292,6 +310,7 @@ int main(void)
         TEST(test_fail),
         TEST(test_long_message_is_cut),
         TEST(test_context),
+        TEST(test_context_masks_secrets),
         TEST(test_spawn),
         TEST(test_spawn_default_count),
         TEST(test_spawn_bad_args),

@@ -275,6 +275,30 @@ static void test_argument_too_long(void **state)
     free(args);
 }
 
+/* A context so large that SATCHEL_CONTEXT is longer than any variable can be. */
+static void test_context_too_large(void **state)
+{
+    struct bench bench;
+    char header[64], value[8001];
+    (void)state;
+    memset(value, 'v', sizeof value - 1);
+    value[sizeof value - 1] = '\0';
+    open_bench(&bench, task_of("/bin/true", NULL), 1);
+    struct attempt *attempt = bench_attempt(&bench, "test", "{}", "acme");
+    for (int i = 0; i < 20; i++) {
+        snprintf(header, sizeof header, "X-Satchel-Var-large%d", i);
+        bench_bind(attempt, header, value);
+    }
+    attempt = bench_run(&bench, attempt);
+    assert_int_equal(attempt->end, ATTEMPT_FAILED_FINAL);
+    assert_int_equal(outcome_error(attempt), ERROR_TYPE_START);
+    assert_non_null(strstr(outcome_message(attempt), "too large together"));
+    attempt_free(attempt);
+    attempt = bench_run(&bench, bench_attempt(&bench, "test", "{}", "acme")); /* the launcher is as good as before */
+    assert_int_equal(attempt->end, ATTEMPT_SUCCEEDED);
+    close_bench(&bench, attempt);
+}
+
 /* ---- environment ---- */
 
 static const char *variable(const char *environment, const char *name)
@@ -872,6 +896,7 @@ int main(void)
         cmocka_unit_test(test_templates_fill_arguments),
         cmocka_unit_test(test_argument_faults_are_final),
         cmocka_unit_test(test_argument_too_long),
+        cmocka_unit_test(test_context_too_large),
         cmocka_unit_test(test_environment),
         cmocka_unit_test(test_environment_is_only_that),
         cmocka_unit_test(test_operators_environment),
