@@ -165,6 +165,13 @@ static void set_problem(const struct api_call *call, struct problem *problem)
                     "This idempotency key was used within the last 24 hours for another body. Use a new key, or "
                     "send the same bytes again.");
         break;
+    case ENGINE_KEY_GONE: {
+        char id[TASK_ID_TEXT_SIZE];
+        task_id_format(engine->id, id);
+        problem_set(problem, PROBLEM_TASK_GONE,
+                    "The task that this idempotency key made, %s, was deleted. Use a new key to submit again.", id);
+        break;
+    }
     case ENGINE_QUOTA:
         problem_set(problem, PROBLEM_QUOTA_EXCEEDED,
                     "Tenant %s (or all tenants together) has as many waiting tasks as it may have.", call->tenant);
@@ -183,7 +190,7 @@ static void set_problem(const struct api_call *call, struct problem *problem)
     case ENGINE_STORE_FAILED:
     default: problem_set(problem, PROBLEM_STORE_UNAVAILABLE, "The store cannot be written or read just now."); break;
     }
-    if (engine->result != ENGINE_KEY_MISMATCH)
+    if (engine->result != ENGINE_KEY_MISMATCH && engine->result != ENGINE_KEY_GONE)
         problem->retry_after_s = engine->retry_after_s > 0 ? engine->retry_after_s : 1;
 }
 

@@ -117,6 +117,9 @@ static int read_answer(struct engine_call *call, struct task_id *ret_id, struct 
     case ENGINE_KEY_MISMATCH:
         problem_set(reterr, PROBLEM_IDEMPOTENCY_MISMATCH, "The idempotency key was used for another submission.");
         break;
+    case ENGINE_KEY_GONE:
+        problem_set(reterr, PROBLEM_TASK_GONE, "The task that this idempotency key made was deleted.");
+        break;
     case ENGINE_QUOTA:
         problem_set(reterr, PROBLEM_QUOTA_EXCEEDED, "There are as many waiting tasks as there may be.");
         break;

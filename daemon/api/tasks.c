@@ -123,6 +123,7 @@ static bool answer_wait(struct api_call *call, struct http_exchange *exchange)
         return false;
     case ENGINE_REPLAYED:
     case ENGINE_KEY_MISMATCH:
+    case ENGINE_KEY_GONE:
     case ENGINE_CONFLICT:
     case ENGINE_QUOTA:
     case ENGINE_STORE_FULL:
@@ -253,6 +254,7 @@ static bool answer_change(struct api_call *call, struct http_exchange *exchange)
         return false;
     case ENGINE_REPLAYED:
     case ENGINE_KEY_MISMATCH:
+    case ENGINE_KEY_GONE:
     case ENGINE_NOT_LIVE:
     case ENGINE_QUOTA:
     case ENGINE_DRAINING:

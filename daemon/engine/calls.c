@@ -85,10 +85,13 @@ static void replay(struct engine *e, struct engine_call *call, struct task_id id
         return;
     }
     struct task_record record = {0};
-    if (e->store->ops->load(e->store, &id, 1, &record) == STORE_OK && record.spec)
+    call->id = id;
+    if (e->store->ops->load(e->store, &id, 1, &record) != STORE_OK)
+        call_answer(e, call, ENGINE_STORE_FAILED);
+    else if (record.spec)
         answer_with(e, call, ENGINE_REPLAYED, &record);
     else
-        call_answer(e, call, ENGINE_STORE_FAILED);
+        call_answer(e, call, ENGINE_KEY_GONE);
 }
 
 /* True: the key decided the call already. */

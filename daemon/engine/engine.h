@@ -26,6 +26,7 @@ enum engine_result {
     ENGINE_OK,
     ENGINE_REPLAYED,     /* SUBMIT: the idempotency key's first task; `record` is that one */
     ENGINE_KEY_MISMATCH, /* SUBMIT: the key was used with another body */
+    ENGINE_KEY_GONE,     /* SUBMIT: the key's first task, now `id`, has been deleted */
     ENGINE_NOT_LIVE,     /* WAIT: not among the unfinished tasks: ask the reader */
     ENGINE_NOT_FOUND,    /* CANCEL, RETRY, DELETE: no such task of this tenant */
     ENGINE_CONFLICT,     /* the task's state does not allow it; `record` shows it */
