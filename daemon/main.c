@@ -128,6 +128,7 @@ static int run(const struct arguments *arguments)
     service_stopping("draining");
     service_extend_timeout(config->drain_us + 30000000);
     daemon_stop(daemon);
+    signals_guard_end();
     daemon_free(daemon);
     config_unref(config);
     LOG_NOTICE("stopped");

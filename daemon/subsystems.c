@@ -35,6 +35,7 @@ struct daemon {
     struct engine *engine;
     struct http_server *http;
     uint64_t engine_beat, http_beat;
+    bool handler_runs; /* one did not end when told to: what it may use stays */
     size_t n_started;
 };
 
@@ -105,8 +106,7 @@ static int start_reader(struct daemon *d, char *error, size_t error_size)
 
 static void stop_reader(struct daemon *d)
 {
-    reader_stop(d->reader);
-    reader_free(d->reader);
+    reader_stop(d->reader); /* freed when the loops are gone: they may still ask it */
 }
 
 /* ---- task types ---- */
@@ -118,7 +118,8 @@ static int start_registry(struct daemon *d, char *error, size_t error_size)
 
 static void stop_registry(struct daemon *d)
 {
-    registry_free(d->registry);
+    if (!d->handler_runs)
+        registry_free(d->registry);
 }
 
 /* ---- HTTP: the addresses are bound early, so that children can be told the URL; accepting starts last ---- */
@@ -163,7 +164,8 @@ static int start_api(struct daemon *d, char *error, size_t error_size)
 
 static void stop_api(struct daemon *d)
 {
-    api_free(d->api);
+    if (!d->handler_runs)
+        api_free(d->api);
 }
 
 static int start_http(struct daemon *d, char *error, size_t error_size)
@@ -187,8 +189,10 @@ static int start_http(struct daemon *d, char *error, size_t error_size)
 static void stop_http(struct daemon *d)
 {
     http_server_stop(d->http);
+    reader_free(d->reader);
     http_server_free(d->http);
-    free(d->url);
+    if (!d->handler_runs)
+        free(d->url);
 }
 
 /* ---- the engine ---- */
@@ -227,6 +231,7 @@ static int start_engine(struct daemon *d, char *error, size_t error_size)
         .max_waiting_per_tenant = (size_t)config->max_waiting_per_tenant,
         .hot_bytes = (size_t)config->hot_bytes,
         .recent_bytes = (size_t)config->recent_bytes,
+        .retain_us = config->retain_us,
         .drain_us = config->drain_us,
         .host = api_attempt_host(d->api),
         .host_arg = d->api,
@@ -242,8 +247,7 @@ static int start_engine(struct daemon *d, char *error, size_t error_size)
 
 static void stop_engine(struct daemon *d)
 {
-    engine_stop(d->engine);
-    engine_free(d->engine);
+    d->handler_runs = !engine_stop(d->engine); /* freed at the end: the loops and daemon_hurry may still ask it */
 }
 
 static int start_accepting(struct daemon *d, char *error, size_t error_size)
@@ -318,7 +322,9 @@ void daemon_free(struct daemon *d)
 {
     if (!d)
         return;
-    config_unref(d->config);
+    engine_free(d->engine);
+    if (!d->handler_runs)
+        config_unref(d->config);
     free(d);
 }
 

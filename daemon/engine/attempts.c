@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "engine/internal.h"
 
+#define FAR_US (INT64_MAX / 2000) /* a limit that lies further ahead needs no timer */
 #define AHEAD_NS INT64_C(2000000) /* expected work that may wait per worker, so that none idles during a commit */
 
 void attempt_release(struct engine *e, struct attempt *attempt)
@@ -41,13 +42,25 @@ static bool may_claim(const struct engine *e, const struct entry *entry)
     return e->in_flight_ns + expected < AHEAD_NS * e->options.workers;
 }
 
+/* False: it is out of its queue, or claims rest for a moment, where the store can be read again soon. */
 static bool make_hot(struct engine *e, struct entry *entry)
 {
     if (entry->spec)
         return true;
     struct task_record record = {0};
-    if (e->store->ops->load(e->store, &entry->id, 1, &record) != STORE_OK || !record.spec)
+    enum store_result result = e->store->ops->load(e->store, &entry->id, 1, &record);
+    if (result == STORE_FULL || result == STORE_BUSY) {
+        batch_pause(e);
         return false;
+    }
+    if (result != STORE_OK || !record.spec) {
+        char id[TASK_ID_TEXT_SIZE];
+        task_id_format(entry->id, id);
+        LOG_ERROR("a queued task cannot be read from the store; it is left there until the next start",
+                  LOG_TEXT("task_id", id));
+        scheduler_dequeue(&e->scheduler, entry); /* it can still be canceled, and may be part of the batch */
+        return false;
+    }
     entry->spec = record.spec;
     entry->failures = record.status.failures;
     e->hot_bytes += record.spec->size;
@@ -68,7 +81,7 @@ static void set_limit(struct engine *e, const struct entry *entry, struct attemp
         live->at_limit = CANCEL_DEADLINE;
     }
     attempt->deadline_us = limit_us;
-    if (limit_us)
+    if (limit_us && limit_us - e->now_us < FAR_US)
         (void)heap_set(&e->limits, &live->limit_slot, e->now_ns + (limit_us - e->now_us) * 1000);
 }
 
@@ -130,8 +143,10 @@ static void fail_unknown(struct engine *e, struct entry *entry)
 static void claim(struct engine *e, struct entry *entry, const struct task_type *type)
 {
     struct attempt *attempt = attempt_new(e, entry, type);
-    if (!attempt)
-        return; /* no memory: stays queued */
+    if (!attempt) { /* no memory: stays queued */
+        batch_pause(e);
+        return;
+    }
     struct live *live = entry->live;
     live->expected_ns = scheduler_start(&e->scheduler, entry);
     (void)task_move(e, entry, TASK_EVENT_CLAIMED); /* a queued task, and room was checked */
@@ -160,11 +175,8 @@ void attempts_dispatch(struct engine *e)
         if (!entry || !may_claim(e, entry))
             return;
         if (!make_hot(e, entry)) {
-            char id[TASK_ID_TEXT_SIZE];
-            task_id_format(entry->id, id);
-            LOG_ERROR("a queued task cannot be read from the store; it is left there until the next start",
-                      LOG_TEXT("task_id", id));
-            entry_drop(e, entry);
+            if (entry->queued)
+                return;
             continue;
         }
         const struct task_type *type = scheduler_lane(&e->scheduler, entry)->type;
@@ -247,10 +259,11 @@ bool attempt_report(struct engine *e, struct attempt *attempt)
     if (batch_full(e, 1))
         return false;
     struct live *live = entry_live(e, entry);
-    if (live && live->running)
+    bool again = !live || !live->running; /* the store had refused it */
+    if (!again)
         free_slot(e, entry, attempt);
     enum task_event event = event_of(entry, attempt);
-    if (event == TASK_EVENT_LOST || event == TASK_EVENT_GAVE_UP)
+    if (!again && (event == TASK_EVENT_LOST || event == TASK_EVENT_GAVE_UP))
         e->stats.attempts_lost++;
     struct change *change = batch_touch(e, entry);
     change->outcome = outcome_of(attempt, event);

@@ -93,8 +93,7 @@ void entry_drop(struct engine *e, struct entry *entry)
 
 struct task_status entry_status(const struct engine *e, const struct entry *entry)
 {
-    (void)e;
-    return (struct task_status){
+    struct task_status status = {
         .state = (enum task_state)entry->state,
         .attempt = entry->attempt,
         .lost = entry->lost,
@@ -104,6 +103,9 @@ struct task_status entry_status(const struct engine *e, const struct entry *entr
         .started_us = entry->live ? entry->live->started_us : 0,
         .progress = -1,
     };
+    if (task_state_final(status.state)) /* the turn's clock may lie behind the worker's */
+        status.finished_us = e->now_us > status.started_us ? e->now_us : status.started_us;
+    return status;
 }
 
 /* ---- changing ---- */
@@ -140,6 +142,7 @@ struct change *batch_touch(struct engine *e, struct entry *entry)
         .failures = entry->failures,
         .attempt = entry->attempt,
         .run_at_us = entry->run_at_us,
+        .give_up_us = entry->give_up_us,
     };
     entry->change = (uint32_t)e->n_changes;
     return change;
@@ -205,8 +208,6 @@ static void fill_row(struct engine *e, struct change *change)
 {
     struct entry *entry = entries_at(&e->entries, change->entry);
     change->row.status = entry_status(e, entry);
-    if (task_state_final((enum task_state)entry->state))
-        change->row.status.finished_us = e->now_us;
     change->row.outcome = change->outcome;
     if (change->row.kind == STORE_INSERT)
         change->row.spec = entry->spec;
@@ -240,6 +241,7 @@ static void effect(struct engine *e, struct change *change, struct attempt ***di
 {
     struct entry *entry = entries_at(&e->entries, change->entry);
     entry->change = 0;
+    e->stats.submitted += change->row.kind == STORE_INSERT;
     if (change->claim) {
         **dispatch = change->claim;
         *dispatch = (struct attempt **)&change->claim->mail.next;
@@ -285,13 +287,15 @@ static void fenced(struct engine *e, struct change *change)
     while (change->calls) {
         struct engine_call *call = change->calls;
         change->calls = call->next_waiter;
-        call_answer(e, call, ENGINE_NOT_FOUND);
+        call_answer(e, call, call->kind == ENGINE_SUBMIT ? ENGINE_STORE_FAILED : ENGINE_NOT_FOUND);
     }
     if (!entry)
         return;
-    char id[TASK_ID_TEXT_SIZE];
-    task_id_format(entry->id, id);
-    LOG_ERROR("a task's row was changed by someone else; it is left to them", LOG_TEXT("task_id", id));
+    if (change->before.existed) {
+        char id[TASK_ID_TEXT_SIZE];
+        task_id_format(entry->id, id);
+        LOG_ERROR("a task's row was changed by someone else; it is left to them", LOG_TEXT("task_id", id));
+    }
     entry->change = 0;
     if (change->claim)
         withdraw_claim(e, change, entry);
@@ -299,12 +303,7 @@ static void fenced(struct engine *e, struct change *change)
         attempt_fire(e, entry->live, CANCEL_SHUTDOWN); /* its report comes back here and ends the entry */
         return;
     }
-    while (entry->live && entry->live->waiters) {
-        struct engine_call *call = entry->live->waiters;
-        entry->live->waiters = call->next_waiter;
-        heap_clear(&e->waits, &call->timer_slot);
-        call_answer(e, call, ENGINE_NOT_LIVE);
-    }
+    waiters_dismiss(e, entry);
     entry_drop(e, entry);
 }
 
@@ -355,6 +354,7 @@ static void put_back(struct engine *e, struct change *change, enum engine_result
     entry->lost = change->before.lost;
     entry->failures = change->before.failures;
     entry->run_at_us = change->before.run_at_us;
+    entry->give_up_us = change->before.give_up_us;
     entry->cancel_requested = change->before.cancel_requested;
     task_set_state(e, entry, (enum task_state)change->before.state, false);
     task_requeue(e, entry, true);
@@ -365,12 +365,17 @@ static void put_back(struct engine *e, struct change *change, enum engine_result
     }
 }
 
+void batch_pause(struct engine *e)
+{
+    e->retry_ns = e->now_ns + RETRY_NS;
+}
+
 static void refused(struct engine *e, enum store_result result)
 {
     if (atomic_exchange(&e->store_ok, false))
         LOG_ERROR("the store refuses writes; submissions are answered 503 until it takes them again",
                   LOG_TEXT("reason", result == STORE_FULL ? "no space left" : "busy"));
-    e->retry_ns = e->now_ns + RETRY_NS;
+    batch_pause(e);
     for (size_t i = e->n_changes; i-- > 0;)
         put_back(e, &e->changes[i], result == STORE_FULL ? ENGINE_STORE_FULL : ENGINE_STORE_FAILED);
 }

@@ -25,8 +25,6 @@ void call_answer_entry(struct engine *e, struct engine_call *call, struct entry 
     if (entry->spec) {
         call->record.spec = task_spec_ref(entry->spec);
         call->record.status = entry_status(e, entry);
-        if (task_state_final((enum task_state)entry->state))
-            call->record.status.finished_us = e->now_us;
         call->record.outcome = task_outcome_ref(outcome);
     } else if (e->store->ops->load(e->store, &entry->id, 1, &call->record) != STORE_OK || !call->record.spec) {
         result = ENGINE_NOT_LIVE;
@@ -53,14 +51,17 @@ static void answer_later(struct change *change, struct engine_call *call)
 
 /* ---- submit ---- */
 
-static enum engine_result admit(struct engine *e, const struct entry *entry)
+/* False: there are too many waiting tasks; the new entry is gone again. */
+static bool admit(struct engine *e, struct entry *entry)
 {
     const struct tenant *tenant = scheduler_lane(&e->scheduler, entry)->tenant;
     size_t limit = tenant->limits.max_waiting ? tenant->limits.max_waiting : e->options.max_waiting_per_tenant;
     uint64_t waiting = e->stats.waiting[TASK_SCHEDULED] + e->stats.waiting[TASK_QUEUED];
-    if ((limit && tenant->waiting >= limit) || (e->options.max_waiting && waiting >= e->options.max_waiting))
-        return ENGINE_QUOTA;
-    return ENGINE_OK;
+    if (!(limit && tenant->waiting >= limit) && !(e->options.max_waiting && waiting >= e->options.max_waiting))
+        return true;
+    scheduler_detach(&e->scheduler, entry);
+    entries_remove(&e->entries, entry);
+    return false;
 }
 
 /* The same key earlier in this batch: its row is not in the store yet. */
@@ -162,11 +163,8 @@ static void submit(struct engine *e, struct engine_call *call)
         call_answer(e, call, ENGINE_STORE_FAILED);
         return;
     }
-    enum engine_result admitted = admit(e, entry);
-    if (admitted != ENGINE_OK) {
-        scheduler_detach(&e->scheduler, entry);
-        entries_remove(&e->entries, entry);
-        call_answer(e, call, admitted);
+    if (!admit(e, entry)) {
+        call_answer(e, call, ENGINE_QUOTA);
         return;
     }
     struct change *change = begin_entry(e, entry, STORE_INSERT);
@@ -184,7 +182,6 @@ static void submit(struct engine *e, struct engine_call *call)
     task_set_state(e, entry, entry->run_at_us > e->now_us ? TASK_SCHEDULED : TASK_QUEUED, true);
     task_requeue(e, entry, false);
     answer_later(change, call);
-    e->stats.submitted++;
 }
 
 /* ---- wait and cancel ---- */
@@ -275,9 +272,9 @@ static void retry(struct engine *e, struct engine_call *call)
         return;
     }
     struct entry *entry = entry_new(e, call->id, record.spec->tenant, record.spec->name);
-    if (!entry) {
+    if (!entry || !admit(e, entry)) {
         task_record_release(&record);
-        call_answer(e, call, ENGINE_STORE_FAILED);
+        call_answer(e, call, entry ? ENGINE_QUOTA : ENGINE_STORE_FAILED);
         return;
     }
     struct change *change = begin_entry(e, entry, STORE_UPDATE);
@@ -314,13 +311,14 @@ static void delete_task(struct engine *e, struct engine_call *call)
     task_record_release(&record);
 }
 
-/* The task ended in this very batch: whether that holds is known after the commit, so the call is looked at again. */
+/* The task ended in this very batch, or the call asks what the store says of it: whether that holds is known after
+ * the commit, so the call is looked at again. */
 static bool must_wait(const struct engine *e, const struct engine_call *call)
 {
     if (call->kind == ENGINE_SUBMIT || call->kind == ENGINE_WAIT)
         return false;
     const struct entry *entry = entries_find(&e->entries, call->id);
-    return entry && entry->change && task_state_final((enum task_state)entry->state);
+    return entry && entry->change && (call->kind != ENGINE_CANCEL || task_state_final((enum task_state)entry->state));
 }
 
 void call_handle(struct engine *e, struct engine_call *call)

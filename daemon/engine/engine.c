@@ -37,7 +37,7 @@ int engine_new(const struct engine_options *options, struct engine **ret, char *
     atomic_init(&e->store_ok, true);
     e->changes = malloc(BATCH_CHANGES * sizeof *e->changes);
     e->rows = malloc(BATCH_CHANGES * sizeof(struct store_change *));
-    e->recent = recent_new(options->recent_bytes);
+    e->recent = recent_new(options->recent_bytes, options->retain_us);
     int err = mailbox_init(&e->box, MAILBOX_LIMIT);
     if (err || !e->changes || !e->rows || !e->recent || entries_init(&e->entries) < 0 ||
         scheduler_init(&e->scheduler, &e->entries, options->registry) < 0) {
@@ -59,12 +59,12 @@ bool engine_post(struct engine *e, struct engine_call *call)
     call->replayed = false;
     call->retry_after_s = 0;
     call->record = (struct task_record){0};
-    return mailbox_post(&e->box, &call->mail);
+    return !atomic_load_explicit(&e->closed, memory_order_relaxed) && mailbox_post(&e->box, &call->mail);
 }
 
 bool engine_recent(struct engine *e, struct task_id id, struct slice tenant, struct task_record *ret)
 {
-    return recent_find(e->recent, id, tenant, ret);
+    return recent_find(e->recent, id, tenant, clock_wall_us(), ret);
 }
 
 /* ---- the turn ---- */
@@ -118,8 +118,8 @@ static void purge(struct engine *e)
     if (e->now_ns < e->purge_ns)
         return;
     unsigned purged = 0;
-    if (e->now_ns >= e->retry_ns)
-        (void)e->store->ops->purge(e->store, e->now_us, PURGE_STEP, &purged);
+    if (e->now_ns >= e->retry_ns && e->store->ops->purge(e->store, e->now_us, PURGE_STEP, &purged) == STORE_FATAL)
+        e->options.fatal(e->options.fatal_arg, "the store failed while it forgot old tasks");
     e->purge_ns = e->now_ns + (purged == PURGE_STEP ? PURGE_BUSY_NS : PURGE_NS);
 }
 
@@ -236,6 +236,8 @@ int engine_start(struct engine *e, char *error, size_t error_size)
         err = satchel_thread_create(&e->thread, NULL, engine_main, e) == 0 ? 0 : -EAGAIN;
     }
     if (err) {
+        if (e->pool)
+            pool_stop(e->pool);
         (void)snprintf(error, error_size, "cannot start the worker threads: %s", strerror(-err));
         return -1;
     }
@@ -270,10 +272,10 @@ static void empty_box(struct engine *e)
     e->inbox = NULL;
 }
 
-void engine_stop(struct engine *e)
+bool engine_stop(struct engine *e)
 {
-    if (!e->started)
-        return;
+    if (!e || !e->started)
+        return true;
     engine_drain(e);
     atomic_store(&e->stopping, true);
     mailbox_wake(&e->box);
@@ -281,8 +283,10 @@ void engine_stop(struct engine *e)
     e->started = false;
     if (!e->abandoned)
         pool_stop(e->pool);
+    atomic_store(&e->closed, true);
     empty_box(e);
     empty_box(e); /* the first round may have found an inbox */
+    return !e->abandoned;
 }
 
 void engine_free(struct engine *e)
@@ -290,6 +294,10 @@ void engine_free(struct engine *e)
     if (!e || e->abandoned) /* a stuck worker may still use it: the process is about to end */
         return;
     pool_free(e->pool);
+    for (struct attempt *next; e->held; e->held = next) { /* the store took no reports to the end */
+        next = (struct attempt *)e->held->mail.next;
+        attempt_release(e, e->held);
+    }
     for (size_t i = 0; i < e->entries.n_segments; i++)
         for (size_t k = 0; k < SEGMENT_ENTRIES; k++) {
             struct entry *entry = &e->entries.segments[i][k];

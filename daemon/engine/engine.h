@@ -71,6 +71,7 @@ struct engine_options {
     size_t max_waiting, max_waiting_per_tenant;
     size_t hot_bytes;                /* how many bytes of specs are kept in memory for waiting tasks */
     size_t recent_bytes;             /* size of the cache of finished tasks */
+    int64_t retain_us;               /* how long a finished task is kept that says nothing else; 0: for ever */
     int64_t drain_us;                /* how long a stop waits for running attempts */
     const struct attempt_host *host; /* what attempts may do; host_arg is host_arg */
     void *host_arg;
@@ -92,8 +93,10 @@ bool engine_post(struct engine *engine, struct engine_call *call); /* false: ove
 bool engine_recent(struct engine *engine, struct task_id id, struct slice tenant, struct task_record *ret);
 void engine_drain(struct engine *engine); /* refuse submissions and claims from now on; any thread */
 void engine_hurry(struct engine *engine); /* a stop under way: cut off running attempts now; any thread */
-void engine_stop(struct engine *engine);  /* drains, waits, ends the workers, commits, ends the thread */
-void engine_free(struct engine *engine);  /* NULL is fine */
+/* Drains, waits, ends the workers, commits, ends the thread; NULL is fine.  Calls are refused from then on.  False: a
+ * handler did not end and still runs; what it may use must stay. */
+bool engine_stop(struct engine *engine);
+void engine_free(struct engine *engine); /* NULL is fine */
 
 struct engine_stats { /* a snapshot; any thread */
     uint64_t submitted, finished[TASK_STATE_COUNT], attempts_lost, commits, syncs, batches, changes;

@@ -46,7 +46,7 @@ struct before { /* an entry as it was before the batch */
     bool cancel_requested;
     uint16_t lost, failures;
     uint32_t attempt;
-    int64_t run_at_us;
+    int64_t run_at_us, give_up_us;
 };
 
 struct change {
@@ -76,6 +76,7 @@ struct engine {
     /* any thread */
     struct mailbox box;
     atomic_bool draining, stopping, hurry, store_ok;
+    atomic_bool closed;         /* nobody takes messages any more */
     struct recent *recent;      /* has its own locks */
     pthread_mutex_t stats_lock; /* guards published */
     struct engine_stats published;
@@ -112,6 +113,7 @@ bool task_move(struct engine *e, struct entry *entry, enum task_event event);
 void task_requeue(struct engine *e, struct entry *entry, bool first); /* links and arms as its state says */
 void task_set_state(struct engine *e, struct entry *entry, enum task_state state, bool is_new);
 void batch_commit(struct engine *e);
+void batch_pause(struct engine *e); /* claims and timers rest for a moment: the store or memory is short */
 bool batch_full(const struct engine *e, size_t room);
 struct entry *entry_new(struct engine *e, struct task_id id, struct slice tenant, struct slice name);
 void entry_drop(struct engine *e, struct entry *entry);
@@ -129,6 +131,7 @@ void call_answer_entry(struct engine *e, struct engine_call *call, struct entry 
 /* waiters.c */
 void waiter_add(struct engine *e, struct entry *entry, struct engine_call *call);
 void waiters_answer(struct engine *e, struct entry *entry, struct task_outcome *outcome);
+void waiters_dismiss(struct engine *e, struct entry *entry); /* the engine knows the task no longer: ask the store */
 void waiters_expire(struct engine *e);
 void waiters_answer_all(struct engine *e); /* at a stop */
 

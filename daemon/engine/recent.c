@@ -24,6 +24,7 @@ struct shard {
 
 struct recent {
     size_t max_bytes; /* per shard */
+    int64_t retain_us;
     struct shard shards[SHARDS];
 };
 
@@ -38,12 +39,13 @@ static struct shard *shard_of(struct recent *recent, struct task_id id)
     return &recent->shards[hash_of(id) >> 60 & (SHARDS - 1)];
 }
 
-struct recent *recent_new(size_t max_bytes)
+struct recent *recent_new(size_t max_bytes, int64_t retain_us)
 {
     struct recent *recent = calloc(1, sizeof *recent);
     if (!recent)
         return NULL;
     recent->max_bytes = max_bytes / SHARDS;
+    recent->retain_us = retain_us;
     for (unsigned i = 0; i < SHARDS; i++) {
         struct shard *shard = &recent->shards[i];
         (void)pthread_mutex_init(&shard->lock, NULL);
@@ -135,12 +137,19 @@ void recent_drop(struct recent *recent, struct task_id id)
     (void)pthread_mutex_unlock(&shard->lock);
 }
 
-bool recent_find(struct recent *recent, struct task_id id, struct slice tenant, struct task_record *ret)
+static bool kept_long_enough(const struct recent *recent, const struct task_record *record, int64_t now_us)
+{
+    int64_t retain_us = record->spec->retain_us ? record->spec->retain_us : recent->retain_us;
+    return retain_us && now_us - record->status.finished_us >= retain_us;
+}
+
+bool recent_find(struct recent *recent, struct task_id id, struct slice tenant, int64_t now_us, struct task_record *ret)
 {
     struct shard *shard = shard_of(recent, id);
     (void)pthread_mutex_lock(&shard->lock);
     uint16_t index = find_locked(shard, id);
-    bool found = index != NONE && (!tenant.data || slice_eq(tenant, shard->ring[index].record.spec->tenant));
+    bool found = index != NONE && (!tenant.data || slice_eq(tenant, shard->ring[index].record.spec->tenant)) &&
+                 !kept_long_enough(recent, &shard->ring[index].record, now_us);
     if (found) {
         *ret = shard->ring[index].record;
         (void)task_spec_ref(ret->spec);

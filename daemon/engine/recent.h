@@ -7,11 +7,13 @@
 
 struct recent;
 
-struct recent *recent_new(size_t max_bytes);                              /* NULL: no memory */
+/* `retain_us`: how long tasks are kept that say nothing else; 0: for ever.  NULL: no memory. */
+struct recent *recent_new(size_t max_bytes, int64_t retain_us);
 void recent_free(struct recent *recent);                                  /* NULL is fine */
 void recent_put(struct recent *recent, const struct task_record *record); /* takes references of its own */
 void recent_drop(struct recent *recent, struct task_id id);               /* retried or deleted */
-/* `tenant` data NULL: any.  The caller releases *ret. */
-bool recent_find(struct recent *recent, struct task_id id, struct slice tenant, struct task_record *ret);
+/* `tenant` data NULL: any.  What was kept long enough by now_us is not found.  The caller releases *ret. */
+bool recent_find(struct recent *recent, struct task_id id, struct slice tenant, int64_t now_us,
+                 struct task_record *ret);
 
 #endif

@@ -36,6 +36,8 @@ static int add(void *arg, const struct store_waiting *task)
     entry->cancel_requested = task->cancel_requested;
     entry->run_at_us = task->run_at_us;
     entry->give_up_us = task->attempt ? task->deadline_us : earlier(task->deadline_us, task->expires_us);
+    if (task->state != TASK_SCHEDULED && entry->give_up_us <= entry->run_at_us)
+        entry->give_up_us = 0; /* retried by hand when it was over already: it does not count (calls.c: retry) */
     task_set_state(e, entry, task->state, true);
     r->waiting++;
     if (task->state == TASK_RUNNING) { /* for the second pass: nothing is written during the walk */

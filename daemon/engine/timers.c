@@ -38,9 +38,9 @@ int64_t timers_wait_ns(struct engine *e)
     int64_t wait = e->purge_ns - e->now_ns;
     int64_t first = heap_first(&e->due, &slot);
     if (first != INT64_MAX) {
-        int64_t until = first > e->now_us ? (first - e->now_us) * 1000 : 0;
-        if (first - e->now_us > WALL_CHECK_NS / 1000)
-            until = WALL_CHECK_NS;
+        int64_t until = WALL_CHECK_NS;
+        if (first <= e->now_us + WALL_CHECK_NS / 1000)
+            until = first > e->now_us ? (first - e->now_us) * 1000 : 0;
         if (e->now_ns < e->retry_ns && until < e->retry_ns - e->now_ns)
             until = e->retry_ns - e->now_ns;
         wait = sooner(wait, until);

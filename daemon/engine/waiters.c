@@ -37,6 +37,15 @@ void waiters_answer(struct engine *e, struct entry *entry, struct task_outcome *
     }
 }
 
+void waiters_dismiss(struct engine *e, struct entry *entry)
+{
+    while (entry->live && entry->live->waiters) {
+        struct engine_call *call = entry->live->waiters;
+        waiter_remove(e, call);
+        call_answer(e, call, ENGINE_NOT_LIVE);
+    }
+}
+
 static void answer_unfinished(struct engine *e, struct engine_call *call)
 {
     struct entry *entry = entries_at(&e->entries, call->waits_for);

@@ -143,7 +143,7 @@ const char *http_server_address(const struct http_server *server, size_t index);
 /* Stops accepting (who is connected already is still served), closes idle connections, answers the rest with
  * `Connection: close`.  Returns when every loop has taken note; watch http_stats.connections for the end. */
 void http_server_quiesce(struct http_server *server);
-void http_server_stop(struct http_server *server); /* closes everything, ends the loops */
+void http_server_stop(struct http_server *server); /* closes everything, ends the loops; NULL is fine */
 void http_server_free(struct http_server *server); /* NULL is fine; removes unix socket files it made */
 
 struct http_stats {

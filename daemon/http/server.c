@@ -353,7 +353,7 @@ static void close_all(struct http_loop *home)
 
 void http_server_stop(struct http_server *server)
 {
-    if (!server->started || !server->loops)
+    if (!server || !server->started || !server->loops)
         return;
     on_loop(&server->loops[0], end_accepting);
     for (unsigned i = 0; i < server->n_loops; i++)

@@ -118,7 +118,7 @@ bool reader_post(struct reader *reader, struct read_call *call)
 
 void reader_stop(struct reader *reader)
 {
-    if (!reader->started)
+    if (!reader || !reader->started)
         return;
     atomic_store_explicit(&reader->stopping, true, memory_order_release);
     mailbox_wake(&reader->box);

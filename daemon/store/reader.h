@@ -46,7 +46,7 @@ struct reader;
 
 int reader_new(const struct store_options *options, struct reader **ret, char *error, size_t error_size);
 bool reader_post(struct reader *reader, struct read_call *call); /* false: too many reads wait; answer 503 */
-void reader_stop(struct reader *reader);                         /* answers what waits, then ends the thread */
-void reader_free(struct reader *reader);                         /* NULL is fine */
+void reader_stop(struct reader *reader); /* answers what waits, then ends the thread; NULL is fine */
+void reader_free(struct reader *reader); /* NULL is fine */
 
 #endif

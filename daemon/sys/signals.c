@@ -62,7 +62,8 @@ enum signals_event signals_wait(int64_t timeout_ns)
     }
 }
 
-static struct { /* written before the thread starts */
+static pthread_mutex_t guard_lock = PTHREAD_MUTEX_INITIALIZER; /* guards `guarded` */
+static struct {
     void (*hurry)(void *arg);
     void *arg;
 } guarded;
@@ -83,20 +84,32 @@ static void *guard(void *arg)
 {
     (void)arg;
     int number = wait_for_stop();
-    if (guarded.hurry) {
+    (void)pthread_mutex_lock(&guard_lock); /* so that what it hurries is not freed meanwhile */
+    bool hurried = guarded.hurry != NULL;
+    if (hurried)
         guarded.hurry(guarded.arg);
+    (void)pthread_mutex_unlock(&guard_lock);
+    if (hurried)
         number = wait_for_stop();
-    }
     _exit(128 + number);
 }
 
 int signals_guard_stop(void (*hurry)(void *arg), void *arg)
 {
     pthread_t thread;
+    (void)pthread_mutex_lock(&guard_lock);
     guarded.hurry = hurry;
     guarded.arg = arg;
+    (void)pthread_mutex_unlock(&guard_lock);
     int err = satchel_thread_create(&thread, NULL, guard, NULL);
     if (err)
         return err < 0 ? -EAGAIN : -err;
     return -pthread_detach(thread);
+}
+
+void signals_guard_end(void)
+{
+    (void)pthread_mutex_lock(&guard_lock);
+    guarded.hurry = NULL;
+    (void)pthread_mutex_unlock(&guard_lock);
 }

@@ -21,5 +21,6 @@ enum signals_event signals_wait(int64_t timeout_ns);
  * SIGINT calls `hurry` (on that thread; it may come never), the one after that ends the process at once with status
  * 128 + its number; where `hurry` is NULL, the next one does.  0 or -errno. */
 int signals_guard_stop(void (*hurry)(void *arg), void *arg);
+void signals_guard_end(void); /* `hurry` is not called any more; the next signal ends the process */
 
 #endif
