@@ -61,7 +61,8 @@ bool cursor_parse(struct slice text, struct slice binding, struct task_id *ret_b
     for (size_t i = 0; i < CURSOR_BYTES / 3; i++) {
         uint32_t group = 0;
         for (size_t k = 0; k < 4; k++) {
-            const char *at = memchr(alphabet, text.data[4 * i + k], 64);
+            char c = text.data[4 * i + k];
+            const char *at = c ? strchr(alphabet, c) : NULL;
             if (!at)
                 return false;
             group = group << 6 | (uint32_t)(at - alphabet);

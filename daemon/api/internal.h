@@ -13,7 +13,7 @@
 #include "store/reader.h"
 
 #define API_WAIT_CANCEL_NS INT64_C(2000000000) /* how long :cancel waits for a running task to end */
-#define API_SMALL_BODY (64u * 1024)            /* of requests whose body has no meaning */
+#define API_SMALL_BODY ((size_t)64 * 1024)     /* of requests whose body has no meaning */
 
 struct api {
     /* constant once attached */

@@ -9,7 +9,7 @@
 
 #define LIMIT_DEFAULT 50u
 #define LIMIT_MAX 1000u
-#define PAGE_BYTES (8u * 1024 * 1024) /* a page ends here, however many tasks were asked for */
+#define PAGE_BYTES ((size_t)8 * 1024 * 1024) /* a page ends here, however many tasks were asked for */
 
 static const char *const filters[] = {"state", "task", "label", "trace_id", "request_id", "parent", "root"};
 #define N_FILTERS (sizeof filters / sizeof filters[0])

@@ -7,7 +7,7 @@
 
 #include "task/render.h"
 
-#define SCRATCH_KEEP (64u * 1024)
+#define SCRATCH_KEEP ((size_t)64 * 1024)
 
 /* ---- a buffer a thread ---- */
 

@@ -5,6 +5,7 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <jansson.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <strings.h>
@@ -222,6 +223,19 @@ static const struct config_header *configured(const struct config *config, struc
     return NULL;
 }
 
+/* Values are stored as JSON: what is not UTF-8 would come back as something else. */
+static bool is_utf8(struct slice value)
+{
+    bool ascii = true;
+    for (size_t i = 0; i < value.len && ascii; i++)
+        ascii = (unsigned char)value.data[i] < 0x80;
+    if (ascii)
+        return true;
+    json_t *text = json_stringn(value.data, value.len);
+    json_decref(text);
+    return text != NULL;
+}
+
 /* X-Satchel-Var-NAME: the same rules as for the body's variables. */
 static int check_variable(const struct carrier *c, struct slice name, struct slice value, struct problem *reterr)
 {
@@ -246,6 +260,8 @@ static int check_variable(const struct carrier *c, struct slice name, struct sli
                       "satcheld's own");
     if (value.len > VARIABLE_MAX)
         return refuse(reterr, PROBLEM_INVALID_PARAMETER, header, "a variable's value has at most 8192 bytes");
+    if (!is_utf8(value))
+        return refuse(reterr, PROBLEM_INVALID_PARAMETER, header, "its value is not UTF-8");
     return 0;
 }
 
@@ -297,19 +313,59 @@ static int take_field(struct carrier *c, const struct http_field *field, struct 
         }
     } else if (header->max_len && field->value.len > header->max_len) {
         return refuse(reterr, PROBLEM_INVALID_PARAMETER, header->header, "its value is longer than configured");
+    } else if (!is_utf8(field->value)) {
+        return refuse(reterr, PROBLEM_INVALID_PARAMETER, header->header, "its value is not UTF-8");
     }
     put(c, name.data, name.len, field->value);
     return 0;
 }
 
+static bool is_variable(struct slice name)
+{
+    return name.len >= 14 && strncasecmp(name.data, "X-Satchel-Var-", 14) == 0;
+}
+
+static bool given_before(const struct carrier *c, size_t index)
+{
+    const satchel_field *field = &c->fields[index];
+    for (size_t i = 0; i < index; i++)
+        if (is(slice_of(c->fields[i].name, c->fields[i].name_len), field->name, field->name_len))
+            return true;
+    return false;
+}
+
+/* The library tells that a task variable was left out, but not which: each is looked at alone. */
+static int refuse_variable(const struct carrier *c, struct problem *reterr)
+{
+    char header[96] = "X-Satchel-Var-";
+    const char *what = "its value is not valid";
+    for (size_t i = 0; i < c->n; i++) {
+        const satchel_field *field = &c->fields[i];
+        satchel_context *alone = NULL;
+        size_t n_problems = 0;
+        if (!is_variable(slice_of(field->name, field->name_len)))
+            continue;
+        bool twice = given_before(c, i);
+        bool bad = twice || satchel_extract(field, 1, &alone, NULL, &n_problems) != SATCHEL_OK || n_problems;
+        satchel_context_unref(alone);
+        if (!bad)
+            continue;
+        memcpy(header, field->name, field->name_len); /* at most 64 behind the prefix: checked */
+        header[field->name_len] = '\0';
+        what = twice ? "it is given twice" : what;
+        break;
+    }
+    return refuse(reterr, PROBLEM_INVALID_PARAMETER, header, what);
+}
+
 /* What the library left out: trace and baggage silently, as the W3C says; variables never. */
-static int check_left_out(const struct config *config, const satchel_problem *problems, size_t n,
-                          struct problem *reterr)
+static int check_left_out(const struct carrier *c, const satchel_problem *problems, size_t n, struct problem *reterr)
 {
     for (size_t i = 0; i < n; i++) {
         struct slice name = slice_str(problems[i].name);
-        bool variable = name.len > 14 && strncasecmp(name.data, "X-Satchel-Var-", 14) == 0;
-        if (variable || configured(config, name))
+        if (is_variable(name))
+            return refuse_variable(c, reterr);
+        if (configured(c->config, name))
             return refuse(reterr, PROBLEM_INVALID_PARAMETER, problems[i].name,
                           problems[i].status == SATCHEL_ELIMIT ? "its value is too long"
                                                                : "its value is not valid, or it is given twice");
@@ -352,7 +408,7 @@ static int extract(struct carrier *c, const struct caller *caller, struct reques
     if (status != SATCHEL_OK)
         return refuse(reterr, PROBLEM_INVALID_PARAMETER, "(context)", satchel_strerror(status));
     n_problems = n_problems < 16 ? n_problems : 16;
-    if (check_left_out(c->config, problems, n_problems, reterr) < 0)
+    if (check_left_out(c, problems, n_problems, reterr) < 0)
         return -1;
     struct origin_writer w = {json_out_to(&ret->origins), caller};
     json_out_begin_object(&w.j);

@@ -1,6 +1,8 @@
 /* Which function serves which request.  A new route is one line here and one operation in docs/api/openapi.json. */
 #include "api/routes.h"
 
+#include <stdio.h>
+
 #include "api/internal.h"
 #include "api/params.h"
 
@@ -112,12 +114,6 @@ void route_allow(struct slice path, char out[ROUTE_ALLOW_SIZE])
     for (size_t i = 0; i < N_ROUTES; i++)
         if (all || (known && matches(routes[i].pattern, slice_of(decoded, len), &id)))
             has[routes[i].method] = true;
-    out[0] = '\0';
-    if (has[HTTP_GET])
-        strcat(out, "GET, HEAD, ");
-    if (has[HTTP_POST])
-        strcat(out, "POST, ");
-    if (has[HTTP_DELETE])
-        strcat(out, "DELETE, ");
-    strcat(out, "OPTIONS");
+    (void)snprintf(out, ROUTE_ALLOW_SIZE, "%s%s%sOPTIONS", has[HTTP_GET] ? "GET, HEAD, " : "",
+                   has[HTTP_POST] ? "POST, " : "", has[HTTP_DELETE] ? "DELETE, " : "");
 }

@@ -17,7 +17,7 @@
 #include "task/submission_read.h"
 
 #define CONTEXT_VARIABLES_MAX 192u /* in all, inherited ones included: a chain of sub-tasks must not grow for ever */
-#define CONTEXT_BYTES_MAX (256u * 1024)
+#define CONTEXT_BYTES_MAX ((size_t)256 * 1024)
 
 struct building {
     const struct submission_input *input;
@@ -249,8 +249,8 @@ static int check_size(const struct building *b, struct problem *reterr)
     char pointer[PROBLEM_POINTER_SIZE];
     problem_pointer(pointer, b->input->pointer, "context");
     problem_add(reterr, PROBLEM_INVALID_SUBMISSION, pointer,
-                "with what is inherited, a task's context has at most %u variables and %u bytes", CONTEXT_VARIABLES_MAX,
-                CONTEXT_BYTES_MAX);
+                "with what is inherited, a task's context has at most %u variables and %zu bytes",
+                CONTEXT_VARIABLES_MAX, CONTEXT_BYTES_MAX);
     return -1;
 }
 

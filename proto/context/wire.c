@@ -30,6 +30,12 @@ static void tell(struct extract *x, const char *name, int status)
     x->n_problems++;
 }
 
+/* A task's own variable may go with the value that was refused: its name would dangle. */
+static const char *told_name(const satchel_var *var)
+{
+    return var->interned ? BODY_VAR_PREFIX : var->header;
+}
+
 static void gather(struct gathered *g, const satchel_field *field)
 {
     if (g->n < MAX_LINES)
@@ -57,7 +63,7 @@ static int bind_text(struct extract *x, satchel_var *var, const char *text, size
     if (status == SATCHEL_ENOMEM)
         return status;
     if (status != SATCHEL_OK) {
-        tell(x, var->header, status);
+        tell(x, told_name(var), status);
         return SATCHEL_OK;
     }
     status = bind(x, var, value);
@@ -133,7 +139,7 @@ static int take(struct extract *x, const satchel_field *field)
     int status = SATCHEL_OK;
     bool inwards = var != &known_vars[SATCHEL_TASK_ID] && var != &known_vars[SATCHEL_ATTEMPT];
     if (inwards && snapshot_get(x->snapshot, var))
-        tell(x, var->header, SATCHEL_EGRAMMAR); /* a second line: the first one counts */
+        tell(x, told_name(var), SATCHEL_EGRAMMAR); /* a second line: the first one counts */
     else if (inwards)
         status = bind_text(x, var, field->value, field->value_len);
     satchel_var_unref(var);

@@ -235,7 +235,9 @@ static void bad_variables_are_400(void **state)
     refuse(LINES("X-Satchel-Var-1a: x"), "1a");
     refuse(LINES("X-Satchel-Var-tenant: x"), "tenant");
     refuse(LINES("X-Satchel-Var-Region: x"), "another header");
-    refuse(LINES("X-Satchel-Var-A: x", "X-Satchel-Var-a: y"), "twice");
+    refuse(LINES("X-Satchel-Var-A: x", "X-Satchel-Var-a: y"), "X-Satchel-Var-a: it is given twice");
+    refuse(LINES("X-Satchel-Var-bad: \xff"), "X-Satchel-Var-bad: its value is not UTF-8");
+    refuse(LINES("X-Region: \xe4"), "X-Region: its value is not UTF-8");
     refuse(LINES("X-Region: a", "X-Region: b"), "twice");
     char line[9000] = "X-Satchel-Var-a: ";
     memset(line + 17, 'x', 8193);
