@@ -1,44 +1,22 @@
-/* B3 (openzipkin/b3-propagation), single and multi: read as an alternative to traceparent where configured; and
- * which propagators are on.  Thread: satchel_set_propagators before threads; the rest any. */
+/* B3 (openzipkin/b3-propagation), one field or several, as an alternative to the W3C's.  Ids of 64 bits are padded
+ * with zeros on the left; debug means sampled, and is remembered and sent on.  Thread: any. */
 #include <string.h>
 
-#include "proto/context/internal.h"
+#include "proto/context/wire.h"
 
-static _Atomic unsigned enabled = PROPAGATOR_TRACE | PROPAGATOR_BAGGAGE;
-
-unsigned propagators(void)
+static bool is(const satchel_field *field, const char *name)
 {
-    return atomic_load_explicit(&enabled, memory_order_relaxed);
+    return same_name(field->name, field->name_len, name, strlen(name));
 }
 
-int satchel_set_propagators(const char *list)
+bool b3_is_field(const satchel_field *field, unsigned enabled)
 {
-    static const struct {
-        const char *name;
-        unsigned bit;
-    } names[] = {{"tracecontext", PROPAGATOR_TRACE},
-                 {"baggage", PROPAGATOR_BAGGAGE},
-                 {"b3", PROPAGATOR_B3},
-                 {"b3multi", PROPAGATOR_B3_MULTI},
-                 {"none", 0}};
-    unsigned bits = 0;
-    if (!list)
-        return SATCHEL_EINVAL;
-    while (*list) {
-        size_t len = strcspn(list, ","), i = 0, n = sizeof names / sizeof names[0];
-        while (i < n && !(strlen(names[i].name) == len && memcmp(names[i].name, list, len) == 0))
-            i++;
-        if (i == n)
-            return SATCHEL_EINVAL;
-        bits |= names[i].bit;
-        list += len;
-        list += *list == ',';
-    }
-    atomic_store(&enabled, bits);
-    return SATCHEL_OK;
+    if (enabled & PROPAGATOR_B3 && is(field, "b3"))
+        return true;
+    return enabled & PROPAGATOR_B3_MULTI && field->name_len > 5 && same_name(field->name, 5, "X-B3-", 5);
 }
 
-/* 32 or 16 lower- or upper-case hex digits, padded on the left with zeros. */
+/* 32 or 16 hex digits of either case, padded on the left; not all zero. */
 static bool read_id(const char *text, size_t len, uint8_t *out, size_t size)
 {
     char low[32];
@@ -49,60 +27,85 @@ static bool read_id(const char *text, size_t len, uint8_t *out, size_t size)
         low[i] = (char)(text[i] >= 'A' && text[i] <= 'F' ? text[i] + 32 : text[i]);
     if (!hex_decode(low, len, out + size - len / 2))
         return false;
+    uint8_t any = 0;
     for (size_t i = 0; i < size; i++)
-        if (out[i])
-            return true;
-    return false;
+        any |= out[i];
+    return any != 0;
 }
 
-bool b3_single(const char *text, size_t len, satchel_trace *out)
+bool b3_single(const char *text, size_t len, struct b3 *out)
 {
-    const char *dash = memchr(text, '-', len);
-    satchel_trace trace = {.remote = true};
-    if (!dash) /* a bare sampling decision carries no trace */
+    struct b3 b3 = {.trace = {.remote = true}};
+    const char *dash = len ? memchr(text, '-', len) : NULL;
+    if (!dash) /* a bare sampling decision names no trace */
         return false;
     size_t id_len = (size_t)(dash - text);
-    if (!read_id(text, id_len, trace.trace_id, 16))
-        return false;
     const char *span = dash + 1;
     size_t left = len - id_len - 1;
-    if (left < 16 || !read_id(span, 16, trace.span_id, 8))
+    if (!read_id(text, id_len, b3.trace.trace_id, 16) || left < 16 || !read_id(span, 16, b3.trace.span_id, 8))
         return false;
     if (left > 16) {
-        if (left < 18 || span[16] != '-' || !strchr("01d", span[17]) || span[17] == '\0')
+        if (left < 18 || span[16] != '-' || (span[17] != '0' && span[17] != '1' && span[17] != 'd'))
             return false;
-        trace.flags = span[17] != '0';
+        b3.trace.flags = span[17] != '0';
+        b3.debug = span[17] == 'd';
         uint8_t parent[8];
         if (left > 18 && (left != 35 || span[18] != '-' || !read_id(span + 19, 16, parent, 8)))
             return false;
     }
-    *out = trace;
+    *out = b3;
     return true;
 }
 
-static const satchel_field *first(const satchel_field *const *fields, size_t n, const char *name)
+static const satchel_field *first(const satchel_field *fields, size_t n, const char *name)
 {
     for (size_t i = 0; i < n; i++)
-        if (header_equal(fields[i]->name, fields[i]->name_len, name))
-            return fields[i];
+        if (is(&fields[i], name))
+            return &fields[i];
     return NULL;
 }
 
-static bool is_one_of(const satchel_field *field, const char *a, const char *b)
+static bool says(const satchel_field *field, const char *text)
 {
-    return field &&
-           (header_equal(field->value, field->value_len, a) || header_equal(field->value, field->value_len, b));
+    return field && same_name(field->value, field->value_len, text, strlen(text));
 }
 
-bool b3_multi(const satchel_field *const *fields, size_t n, satchel_trace *out)
+bool b3_multi(const satchel_field *fields, size_t n, struct b3 *out)
 {
     const satchel_field *id = first(fields, n, "X-B3-TraceId"), *span = first(fields, n, "X-B3-SpanId");
-    satchel_trace trace = {.remote = true};
-    if (!id || !span || !read_id(id->value, id->value_len, trace.trace_id, 16) || span->value_len != 16 ||
-        !read_id(span->value, span->value_len, trace.span_id, 8))
+    const satchel_field *sampled = first(fields, n, "X-B3-Sampled");
+    struct b3 b3 = {.trace = {.remote = true}};
+    if (!id || !span || !read_id(id->value, id->value_len, b3.trace.trace_id, 16) || span->value_len != 16 ||
+        !read_id(span->value, span->value_len, b3.trace.span_id, 8))
         return false;
-    if (is_one_of(first(fields, n, "X-B3-Sampled"), "1", "true") || is_one_of(first(fields, n, "X-B3-Flags"), "1", "1"))
-        trace.flags = 1;
-    *out = trace;
+    b3.debug = says(first(fields, n, "X-B3-Flags"), "1");
+    b3.trace.flags = b3.debug || says(sampled, "1") || says(sampled, "true");
+    *out = b3;
     return true;
+}
+
+int b3_put(const char *traceparent, bool debug, unsigned enabled, put_fn *put, void *arg)
+{
+    const char *trace = traceparent + 3, *span = traceparent + 36;
+    bool sampled = (traceparent[54] - '0') & 1; /* of a hex digit: a letter here is not one that we write */
+    int stop = 0;
+    if (enabled & PROPAGATOR_B3) {
+        char text[52]; /* {32 hex}-{16 hex}-{0,1,d} */
+        memcpy(text, trace, 49);
+        text[49] = '-';
+        text[50] = debug ? 'd' : sampled ? '1' : '0';
+        text[51] = '\0';
+        stop = put("b3", text, 51, arg);
+    }
+    if (!(enabled & PROPAGATOR_B3_MULTI))
+        return stop;
+    char id[33], span_id[17];
+    memcpy(id, trace, 32);
+    memcpy(span_id, span, 16);
+    id[32] = span_id[16] = '\0';
+    stop = stop ? stop : put("X-B3-TraceId", id, 32, arg);
+    stop = stop ? stop : put("X-B3-SpanId", span_id, 16, arg);
+    if (stop)
+        return stop;
+    return debug ? put("X-B3-Flags", "1", 1, arg) : put("X-B3-Sampled", sampled ? "1" : "0", 1, arg);
 }

@@ -1,9 +1,8 @@
 /* W3C Baggage: members of all lines combined; a bad member is left out, and beyond 64 members or 8192 bytes whole
  * members are; values are kept as they came (percent-encoded) and decoded when read.  Thread: any. */
-#include <stdlib.h>
 #include <string.h>
 
-#include "proto/context/internal.h"
+#include "proto/context/wire.h"
 
 #define MAX_MEMBERS 64u
 #define MAX_BYTES 8192u
@@ -21,6 +20,22 @@ static bool value_char(char c)
            (u >= 0x5d && u <= 0x7e);
 }
 
+static bool is_key(const char *key, size_t len)
+{
+    for (size_t i = 0; i < len; i++)
+        if (!token_char(key[i]))
+            return false;
+    return len > 0;
+}
+
+static bool is_value(const char *value, size_t len)
+{
+    for (size_t i = 0; i < len; i++)
+        if (!value_char(value[i]))
+            return false;
+    return true;
+}
+
 static size_t trim(const char **text, size_t len)
 {
     while (len && (**text == ' ' || **text == '\t')) {
@@ -32,50 +47,47 @@ static size_t trim(const char **text, size_t len)
     return len;
 }
 
-/* One member, white space normalised, appended to out; false: not well-formed (out may then hold a part of it). */
+/* key[=value] with its blanks taken away, appended to out.  A member's first part needs a value. */
+static bool write_part(const char *text, size_t len, bool first, struct buf *out)
+{
+    const char *equals = len ? memchr(text, '=', len) : NULL;
+    const char *key = text, *value = equals ? equals + 1 : NULL;
+    size_t key_len = trim(&key, equals ? (size_t)(equals - text) : len);
+    if (!is_key(key, key_len) || (first && !equals))
+        return false;
+    buf_append(out, key, key_len);
+    if (!equals)
+        return true;
+    size_t value_len = trim(&value, len - (size_t)(value - text));
+    if (!is_value(value, value_len))
+        return false;
+    buf_append_char(out, '=');
+    buf_append(out, value, value_len);
+    return true;
+}
+
+/* One member, key=value;property;property=value.  False: not well-formed; out may then hold a part of it. */
 static bool write_member(const char *text, size_t len, struct buf *out)
 {
     const char *end = text + len;
-    for (bool first = true; text <= end; first = false) {
-        const char *semicolon = memchr(text, ';', (size_t)(end - text));
-        const char *part_end = semicolon ? semicolon : end;
-        const char *equals = memchr(text, '=', (size_t)(part_end - text));
-        const char *key = text;
-        size_t key_len = trim(&key, (size_t)((equals ? equals : part_end) - text));
-        if (key_len == 0 || (first && !equals))
-            return false;
-        for (size_t i = 0; i < key_len; i++)
-            if (!token_char(key[i]))
-                return false;
+    for (bool first = true;; first = false) {
+        const char *semicolon = text < end ? memchr(text, ';', (size_t)(end - text)) : NULL;
         if (!first)
             buf_append_char(out, ';');
-        buf_append(out, key, key_len);
-        if (equals) {
-            const char *value = equals + 1;
-            size_t value_len = trim(&value, (size_t)(part_end - value));
-            for (size_t i = 0; i < value_len; i++)
-                if (!value_char(value[i]))
-                    return false;
-            buf_append_char(out, '=');
-            buf_append(out, value, value_len);
-        }
+        if (!write_part(text, (size_t)((semicolon ? semicolon : end) - text), first, out))
+            return false;
         if (!semicolon)
             return true;
         text = semicolon + 1;
     }
-    return true;
 }
 
 static int add_member(const char *text, size_t len, size_t *members, struct buf *out)
 {
     size_t before = out->len;
-    const char *trimmed = text;
-    len = trim(&trimmed, len);
-    if (len == 0)
-        return SATCHEL_EGRAMMAR;
     if (out->len)
         buf_append_char(out, ',');
-    bool good = write_member(trimmed, len, out);
+    bool good = write_member(text, len, out);
     if (good && out->len <= MAX_BYTES && *members < MAX_MEMBERS) {
         (*members)++;
         return SATCHEL_OK;
@@ -86,19 +98,18 @@ static int add_member(const char *text, size_t len, size_t *members, struct buf 
     return good ? SATCHEL_ELIMIT : SATCHEL_EGRAMMAR;
 }
 
-int baggage_combine(const satchel_field *const *fields, size_t n, struct buf *out)
+int baggage_combine(const satchel_field *const *lines, size_t n, struct buf *out)
 {
     size_t members = 0;
     int worst = SATCHEL_OK;
     for (size_t i = 0; i < n; i++) {
-        const char *line = fields[i]->value, *end = line + fields[i]->value_len;
-        if (trim(&line, (size_t)(end - line)) == 0)
-            continue;
-        for (line = fields[i]->value;;) {
-            const char *comma = memchr(line, ',', (size_t)(end - line));
+        const char *line = lines[i]->value, *end = line + lines[i]->value_len, *blank = line;
+        if (trim(&blank, lines[i]->value_len) == 0)
+            continue; /* an empty line is no member */
+        for (;;) {
+            const char *comma = line < end ? memchr(line, ',', (size_t)(end - line)) : NULL;
             int status = add_member(line, (size_t)((comma ? comma : end) - line), &members, out);
-            if (status != SATCHEL_OK)
-                worst = status;
+            worst = status != SATCHEL_OK ? status : worst;
             if (!comma)
                 break;
             line = comma + 1;
@@ -107,40 +118,21 @@ int baggage_combine(const satchel_field *const *fields, size_t n, struct buf *ou
     return buf_ok(out) ? worst : SATCHEL_ENOMEM;
 }
 
-static bool text_equal(const void *a, const void *b)
+int make_baggage(const char *text, size_t len, satchel_value **out)
 {
-    return strcmp(a, b) == 0;
-}
-
-static size_t text_encode(const void *data, char *buf, size_t cap)
-{
-    return satchel_string_type.encode(data, buf, cap);
-}
-
-static int baggage_decode(const char *text, size_t len, void **data)
-{
-    satchel_field field = {.value = text, .value_len = len};
+    const satchel_field field = {.value = text, .value_len = len};
     const satchel_field *one = &field;
-    struct buf out = BUF_INIT;
-    int status = baggage_combine(&one, 1, &out);
-    if (status == SATCHEL_ENOMEM || !out.len) {
-        buf_release(&out);
-        return status == SATCHEL_OK ? SATCHEL_EGRAMMAR : status;
-    }
-    *data = buf_take(&out, NULL);
-    return *data ? SATCHEL_OK : SATCHEL_ENOMEM;
+    struct buf list = BUF_INIT;
+    int status = baggage_combine(&one, 1, &list);
+    if (status == SATCHEL_OK && !list.len)
+        status = SATCHEL_EGRAMMAR;
+    if (status == SATCHEL_OK)
+        status = satchel_value_string(list.data, list.len, out);
+    buf_release(&list);
+    return status;
 }
 
-const satchel_type baggage_type = {
-    .struct_size = sizeof(satchel_type),
-    .name = "baggage",
-    .destroy = free,
-    .equal = text_equal,
-    .encode = text_encode,
-    .decode = baggage_decode,
-};
-
-/* ---- reading and writing single members ---- */
+/* ---- reading and writing single members: the text is a valid list from here on ---- */
 
 static int hex(char c)
 {
@@ -162,78 +154,67 @@ static void percent_decode(const char *text, size_t len, struct buf *out)
     }
 }
 
-static size_t utf8_length(const unsigned char *s, size_t left)
-{
-    size_t need = s[0] < 0x80                      ? 1
-                  : (s[0] >= 0xc2 && s[0] <= 0xdf) ? 2
-                  : (s[0] & 0xf0) == 0xe0          ? 3
-                  : s[0] >= 0xf0 && s[0] <= 0xf4   ? 4
-                                                   : 0;
-    if (need == 0 || left < need)
-        return 0;
-    for (size_t i = 1; i < need; i++)
-        if ((s[i] & 0xc0) != 0x80)
-            return 0;
-    if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] > 0x9f) || (s[0] == 0xf0 && s[1] < 0x90) ||
-        (s[0] == 0xf4 && s[1] > 0x8f))
-        return 0;
-    return need;
-}
-
 /* Invalid UTF-8 becomes U+FFFD; NUL too, since the result is a C string. */
 static void repair(const struct buf *raw, struct buf *out)
 {
     for (size_t i = 0; i < raw->len;) {
-        size_t n = raw->data[i] ? utf8_length((const unsigned char *)raw->data + i, raw->len - i) : 0;
-        if (n)
-            buf_append(out, raw->data + i, n);
-        else
-            buf_append(out, "\xef\xbf\xbd", 3);
-        i += n ? n : 1;
+        size_t n = 1;
+        while (n <= 4 && i + n <= raw->len && !is_utf8(raw->data + i, n))
+            n++;
+        bool good = raw->data[i] && n <= 4 && i + n <= raw->len;
+        buf_append(out, good ? raw->data + i : "\xef\xbf\xbd", good ? n : 3);
+        i += good ? n : 1;
     }
 }
 
-/* The member's value between '=' and ';' or the end; NULL: no such member.  The text is a valid list. */
+static bool has_key(const char *member, size_t len, const char *key, size_t key_len)
+{
+    return len > key_len && member[key_len] == '=' && memcmp(member, key, key_len) == 0;
+}
+
+/* The member's value; of several with one key the last one.  NULL: no such member. */
 static const char *find_member(const char *list, const char *key, size_t *ret_len)
 {
     size_t key_len = strlen(key);
+    const char *found = NULL;
     for (const char *at = list; *at;) {
         size_t len = strcspn(at, ",");
-        if (len > key_len && at[key_len] == '=' && memcmp(at, key, key_len) == 0) {
-            *ret_len = strcspn(at + key_len + 1, ",;");
-            return at + key_len + 1;
+        if (has_key(at, len, key, key_len)) {
+            found = at + key_len + 1;
+            *ret_len = strcspn(found, ",;");
         }
         at += len;
         at += *at == ',';
     }
-    return NULL;
+    return found;
+}
+
+static size_t copy_decoded(const char *text, size_t len, char *buf, size_t cap)
+{
+    struct buf raw = BUF_INIT, clean = BUF_INIT;
+    percent_decode(text, len, &raw);
+    repair(&raw, &clean);
+    size_t result = buf_ok(&raw) && buf_ok(&clean) ? clean.len : SIZE_MAX;
+    if (result != SIZE_MAX && cap) {
+        size_t n = clean.len < cap ? clean.len : cap - 1;
+        if (n)
+            memcpy(buf, clean.data, n);
+        buf[n] = '\0';
+    }
+    buf_release(&raw);
+    buf_release(&clean);
+    return result;
 }
 
 size_t satchel_baggage_get(const satchel_context *ctx, const char *key, char *buf, size_t cap)
 {
     satchel_value *value;
-    if (!key || satchel_context_get(ctx, &known_vars[SATCHEL_BAGGAGE], &value) != SATCHEL_OK)
+    if (!key || !*key || (!buf && cap) || satchel_context_get(ctx, &known_vars[SATCHEL_BAGGAGE], &value) != SATCHEL_OK)
         return SIZE_MAX;
     size_t len;
     const char *text = find_member(value->data, key, &len);
-    size_t result = SIZE_MAX;
-    if (text) {
-        struct buf raw = BUF_INIT, clean = BUF_INIT;
-        percent_decode(text, len, &raw);
-        repair(&raw, &clean);
-        if (buf_ok(&raw) && buf_ok(&clean)) {
-            result = clean.len;
-            if (cap) {
-                size_t n = clean.len < cap ? clean.len : cap - 1;
-                if (n)
-                    memcpy(buf, clean.data, n);
-                buf[n] = '\0';
-            }
-        }
-        buf_release(&raw);
-        buf_release(&clean);
-    }
-    satchel_value_unref(value);
+    size_t result = text ? copy_decoded(text, len, buf, cap) : SIZE_MAX;
+    value_unref(value);
     return result;
 }
 
@@ -244,57 +225,55 @@ static void percent_encode(const char *text, struct buf *out)
         if (value_char(*text) && *text != '%') {
             buf_append_char(out, *text);
         } else {
-            char code[3] = {'%', digits[(unsigned char)*text >> 4], digits[(unsigned char)*text & 15]};
+            unsigned char c = (unsigned char)*text;
+            char code[3] = {'%', digits[c >> 4], digits[c & 15]};
             buf_append(out, code, 3);
         }
     }
 }
 
-/* The current list without `key`. */
-static void copy_others(const char *list, const char *key, struct buf *out)
+/* The list without `key`; returns how many members are left. */
+static size_t copy_others(const char *list, const char *key, struct buf *out)
 {
-    size_t key_len = strlen(key);
+    size_t key_len = strlen(key), members = 0;
     for (const char *at = list; *at;) {
         size_t len = strcspn(at, ",");
-        bool same = len > key_len && at[key_len] == '=' && memcmp(at, key, key_len) == 0;
-        if (!same) {
-            if (out->len)
+        if (!has_key(at, len, key, key_len)) {
+            if (members++)
                 buf_append_char(out, ',');
             buf_append(out, at, len);
         }
         at += len;
         at += *at == ',';
     }
+    return members;
 }
 
 int satchel_baggage_set(const char *key, const char *value, satchel_token *token)
 {
     if (!key || !*key)
         return SATCHEL_EINVAL;
-    for (const char *c = key; *c; c++)
-        if (!token_char(*c))
-            return SATCHEL_EGRAMMAR;
-    struct buf out = BUF_INIT;
-    const satchel_value *current = current_get(&known_vars[SATCHEL_BAGGAGE]);
-    if (current)
-        copy_others(current->data, key, &out);
+    if (!is_key(key, strlen(key)))
+        return SATCHEL_EGRAMMAR;
+    struct buf list = BUF_INIT;
+    const char *current = satchel_baggage();
+    size_t members = current ? copy_others(current, key, &list) : 0;
     if (value) {
-        if (out.len)
-            buf_append_char(&out, ',');
-        buf_append_str(&out, key);
-        buf_append_char(&out, '=');
-        percent_encode(value, &out);
+        if (members++)
+            buf_append_char(&list, ',');
+        buf_append_str(&list, key);
+        buf_append_char(&list, '=');
+        percent_encode(value, &list);
     }
-    int status = !buf_ok(&out) ? SATCHEL_ENOMEM : out.len > MAX_BYTES ? SATCHEL_ELIMIT : SATCHEL_OK;
-    if (status == SATCHEL_OK && out.len) {
-        size_t members = 1;
-        for (const char *c = out.data; *c; c++)
-            members += *c == ',';
-        status = members > MAX_MEMBERS ? SATCHEL_ELIMIT
-                                       : satchel_set_stringn(&known_vars[SATCHEL_BAGGAGE], out.data, out.len, token);
-    } else if (status == SATCHEL_OK) {
+    int status = SATCHEL_OK;
+    if (!buf_ok(&list))
+        status = SATCHEL_ENOMEM;
+    else if (list.len > MAX_BYTES || members > MAX_MEMBERS)
+        status = SATCHEL_ELIMIT;
+    else if (members)
+        status = satchel_set_stringn(&known_vars[SATCHEL_BAGGAGE], list.data, list.len, token);
+    else
         status = satchel_unset(&known_vars[SATCHEL_BAGGAGE], token);
-    }
-    buf_release(&out);
+    buf_release(&list);
     return status;
 }

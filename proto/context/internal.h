@@ -1,33 +1,61 @@
 /* What the files of the context library share.  Nothing in here is exported.
  *
  *   value     satchel_value: immutable, counted                                        value.c
- *   variable  satchel_var: a key; well-known ones own a slot                           variable.c
+ *   variable  satchel_var: a key; the well-known ones own a slot                       variable.c known.c registry.c
  *   snapshot  immutable map variable -> value: an array for the well-known ones and a
- *             persistent trie (by variable id) for all others                          snapshot.c
- *   context   satchel_context: a box with one snapshot                                 current.c
+ *             persistent trie, by variable id, for all others                          snapshot.c trie.c
+ *   context   satchel_context: a box with one snapshot                                 context.c
+ *   current   what each thread has: the entered contexts and the implicit one          current.c thread.c
  *
- * A snapshot is changed in place only by the thread that has its context entered, while nobody else holds a
- * reference (count 1), and under the context's lock: a foreign thread takes its reference under the same lock (R6),
- * so it either sees the snapshot before or after the change, and from then on the count is above 1.  The lock is
- * held for a few instructions and never across a callback or an allocation's failure path (R3). */
+ * How R6 is kept (any thread may copy a context that another thread is setting).  A snapshot is changed in place only
+ * by the thread that has its context entered, and only while it holds the snapshot's one reference.  Both the change
+ * (a store or two; whatever must be allocated was allocated before) and a foreign thread's taking of a reference
+ * happen under the context's spin lock.  So the foreign thread sees the snapshot whole, before or after; and once it
+ * has its reference the count is above one, and the next change makes a new snapshot.  The owning thread reads without
+ * the lock, since nobody else changes what it reads.  The implicit context of a thread has no lock: nobody else can
+ * reach it.  No callback, allocation or system call is made under the lock. */
 #ifndef SATCHEL_CONTEXT_INTERNAL_H
 #define SATCHEL_CONTEXT_INTERNAL_H
 
 #include <satchel/context.h>
 #include <stdatomic.h>
 
-#include "proto/buf.h"
-
 #pragma GCC visibility push(hidden)
 
-enum { /* slots of a snapshot: the well-known variables and one that is the library's own */
+enum { /* slots of a snapshot: the well-known variables and those that are the library's own */
        SLOT_CANCEL = SATCHEL_KNOWN_COUNT,
+       SLOT_B3_FLAGS, /* "1" where a B3 sender asked for debug: kept and sent on, as B3 wants it */
        SLOT_COUNT,
        SLOT_NONE = 255
 };
 
+/* ---- counted things ---- */
+
+/* Is this the last reference, and was it dropped?  A count of one cannot be raised by anybody else: no locked
+ * instruction is needed then. */
+static inline bool refs_drop(atomic_uint *refs)
+{
+    return atomic_load_explicit(refs, memory_order_acquire) == 1 ||
+           atomic_fetch_sub_explicit(refs, 1, memory_order_acq_rel) == 1;
+}
+
+static inline void refs_add(atomic_uint *refs)
+{
+    (void)atomic_fetch_add_explicit(refs, 1, memory_order_relaxed);
+}
+
+static inline bool refs_one(const atomic_uint *refs)
+{
+    return atomic_load_explicit(refs, memory_order_acquire) == 1;
+}
+
+bool refs_try_add(atomic_uint *refs); /* false: it is at zero, and stays there */
+
 struct satchel_value {
-    atomic_uint refs;
+    union {
+        atomic_uint refs;
+        satchel_value *next_dead; /* once the count is zero: waits for its destroy callback */
+    };
     const satchel_type *type; /* NULL: a bare pointer */
     void *data;
     char text[]; /* of a string: data points here */
@@ -36,107 +64,266 @@ struct satchel_value {
 struct satchel_var {
     atomic_uint refs;
     uint8_t slot;  /* SLOT_NONE: lives in the trie */
-    bool immortal; /* well-known */
     bool interned; /* made by satchel_variable */
     unsigned flags;
     uint64_t id;
     const satchel_type *type;
     satchel_value *dflt; /* NULL: none */
-    char *name, *header; /* header NULL: does not travel */
-    size_t max_len;
-    satchel_var *next_wire; /* registry chain, under its lock */
-};
-
-struct node;
-
-struct snapshot {
-    atomic_uint refs;
-    uint32_t count; /* bindings */
-    satchel_value *known[SLOT_COUNT];
-    struct node *rest;
-};
-
-struct satchel_context {
-    struct snapshot *snapshot; /* written by the thread that has it entered, under the lock */
-    atomic_flag lock;          /* guards the pointer and in-place changes against foreign readers */
-    atomic_uint refs;
-    atomic_bool entered;
-    uint64_t id;            /* for tokens: never used twice */
-    satchel_context *below; /* the entering thread's: what is current again after the exit */
+    char *name;
+    char *header; /* NULL: does not travel */
+    char *key;    /* the header in lower case: its name in JSON; of a well-known one the standard name */
+    size_t header_len, max_len;
+    satchel_var *next; /* registry chain, under its lock */
+    /* Well-known ones: a value from text, checked.  `text` need not be NUL-terminated. */
+    int (*make)(const char *text, size_t len, satchel_value **out);
 };
 
 /* ---- counts.c ---- */
 enum count { COUNT_VARS, COUNT_VALUES, COUNT_CONTEXTS, COUNT_TOKENS, COUNT_MISUSE, COUNT_KINDS };
-void count_add(enum count kind, int64_t by);
 uint64_t unique_id(void);
 
 /* ---- value.c ---- */
-extern const satchel_type string_type_hidden;
+void value_destroy(satchel_value *value);
+void value_disown(satchel_value *value); /* frees a box whose data goes back to the caller */
 bool value_equal(const satchel_value *a, const satchel_value *b);
-/* The wire text of a value into `out` (reset first); false: it has none. */
-bool value_text(const satchel_var *var, const satchel_value *value, struct buf *out);
-int value_decode(const satchel_type *type, const char *text, size_t len, satchel_value **out);
+int value_from_text(const satchel_type *type, const char *text, size_t len, satchel_value **out);
+
+static inline satchel_value *value_ref(satchel_value *value)
+{
+    refs_add(&value->refs);
+    return value;
+}
+
+static inline void value_unref(satchel_value *value)
+{
+    if (value && refs_drop(&value->refs))
+        value_destroy(value);
+}
 
 /* ---- variable.c ---- */
+#define TASK_VAR_PREFIX "X-Satchel-Var-"
+#define TASK_VAR_MAX_LEN 8192u
+#define TASK_VAR_NAME_MAX 64u
+struct var_make {
+    const char *name, *header; /* header NULL: does not travel */
+    const satchel_type *type;
+    satchel_value *dflt; /* taken over on success */
+    size_t max_len;
+    unsigned flags;
+    bool interned;
+};
+int var_make(const struct var_make *how, satchel_var **out); /* not registered yet */
+void var_destroy(satchel_var *var);                          /* neither registered nor referenced any more */
+bool is_field_name(const char *text);                        /* an RFC 9110 token of 1 to 255 characters */
+bool is_utf8(const char *text, size_t len);
+
+static inline satchel_var *var_ref(satchel_var *var)
+{
+    if (var->slot == SLOT_NONE)
+        refs_add(&var->refs);
+    return var;
+}
+
+/* ---- known.c ---- */
 extern satchel_var known_vars[SLOT_COUNT];
-/* By wire field name, any case; a reference, or NULL.  X-Satchel-Var-NAME is made where it is missing. */
-satchel_var *var_by_header(const char *name, size_t len);
-bool header_equal(const char *a, size_t a_len, const char *b);
-satchel_var *var_each_wire(satchel_var *last); /* walks the registered ones with references; ends the last's */
-int var_decode(const satchel_var *var, const char *text, size_t len, satchel_value **out);
-#define BODY_VAR_PREFIX "X-Satchel-Var-"
-#define BODY_VAR_MAX 8192
+satchel_var *known_by_header(const char *name, size_t len); /* by the configured name, any case; NULL: none */
+satchel_var *known_by_key(const char *key, size_t len);     /* by the standard name in lower case */
+/* What is bound when `value` is given for a well-known variable: checked, parsed; a deadline no later than `held`.
+ * A reference of the caller's. */
+int known_value(const satchel_var *var, satchel_value *value, satchel_value *held, satchel_value **out);
+
+/* ---- registry.c ---- */
+bool same_name(const char *a, size_t a_len, const char *b, size_t b_len); /* ASCII case ignored */
+/* Registers by wire name.  SATCHEL_EEXIST and *ret_there (may be NULL), a reference, where it is taken. */
+int registry_add(satchel_var *var, satchel_var **ret_there);
+void registry_remove(satchel_var *var);
+satchel_var *registry_find(const char *name, size_t len); /* a reference, or NULL */
+/* Variables that the program made for the wire (task variables are not among them).  fn gets a borrowed variable and
+ * runs under the registry's lock: it must not call back into the library. */
+void registry_each(void (*fn)(const satchel_var *var, void *arg), void *arg);
+void registry_lock_all(bool lock); /* around fork */
+
+/* ---- trie.c ---- */
+struct node;
+satchel_value *trie_get(const struct node *node, const satchel_var *var); /* borrowed */
+/* A new trie, sharing with the old one; references are added.  NULL: no memory. */
+struct node *trie_put(const struct node *node, satchel_var *var, satchel_value *value);
+bool trie_take(const struct node *node, const satchel_var *var, struct node **ret); /* *ret NULL: empty now */
+struct node *trie_ref(struct node *node);                                           /* NULL is fine */
+void trie_unref(struct node *node);
+int trie_each(const struct node *node, int (*fn)(satchel_var *var, satchel_value *value, void *arg), void *arg);
+
+/* A change in place, prepared: everything is allocated, and trie_patch_apply only stores. */
+struct trie_patch {
+    struct node **link; /* gets `fresh` */
+    void *slot;         /* or this slot gets the value, or becomes a branch to `fresh` */
+    struct node *fresh, *stale;
+    satchel_var *new_var; /* the reference that fresh got */
+    satchel_var *old_var; /* references that the patched slot held and nobody needs afterwards */
+    satchel_value *value, *old_value;
+    bool moved; /* fresh took over what stale refers to: only stale's shell is freed */
+};
+/* `root` is the place of an unshared snapshot's trie.  Takes over the reference of `value` (NULL: takes the binding
+ * out) once it is applied.  False: no memory. */
+bool trie_patch_prepare(struct node **root, satchel_var *var, satchel_value *value, struct trie_patch *patch);
+void trie_patch_apply(struct trie_patch *patch);
+void trie_patch_drop(struct trie_patch *patch);    /* instead of apply */
+void trie_patch_release(struct trie_patch *patch); /* after apply, outside the lock */
 
 /* ---- snapshot.c ---- */
+struct known { /* immutable while shared.  What get reads lies on other cache lines than the count. */
+    atomic_uint refs;
+    char apart[64 - sizeof(atomic_uint)];
+    void *data[SLOT_COUNT];
+    satchel_value *value[SLOT_COUNT];
+};
+
+struct snapshot {
+    atomic_uint refs;
+    uint32_t count; /* bindings */
+    struct known *known;
+    struct node *rest;
+};
+
+extern struct known empty_known;
 extern struct snapshot empty_snapshot;
-struct snapshot *snapshot_ref(struct snapshot *s);
-void snapshot_unref(struct snapshot *s);
-satchel_value *snapshot_get(const struct snapshot *s, const satchel_var *var); /* borrowed; NULL: not bound */
-/* A snapshot with `value` bound (NULL: not bound).  Takes over the reference of *s_ref on success and puts the new
- * one there; references of value and var are added.  *ret_old is the caller's.  May change in place when `owned`
- * (the caller holds the context's lock and the only reference). */
-int snapshot_set(struct snapshot **s_ref, satchel_var *var, satchel_value *value, bool owned, satchel_value **ret_old,
-                 struct snapshot **ret_garbage);
+void snapshot_destroy(struct snapshot *s);
+
+static inline struct snapshot *snapshot_ref(struct snapshot *s)
+{
+    if (s != &empty_snapshot)
+        refs_add(&s->refs);
+    return s;
+}
+
+static inline void snapshot_unref(struct snapshot *s)
+{
+    if (s && s != &empty_snapshot && refs_drop(&s->refs))
+        snapshot_destroy(s);
+}
+
+static inline satchel_value *bound_in(const struct known *known, const struct node *rest, const satchel_var *var)
+{
+    return var->slot != SLOT_NONE ? known->value[var->slot] : rest ? trie_get(rest, var) : NULL;
+}
+
+static inline satchel_value *snapshot_get(const struct snapshot *s, const satchel_var *var)
+{
+    return bound_in(s->known, s->rest, var);
+}
+
+/* What a change left over; to be ended outside all locks, once nothing reads it any more. */
+struct leftover {
+    satchel_value *old; /* the value that was bound; the caller's */
+    struct snapshot *snapshot;
+    struct known *known;
+    struct trie_patch patch;
+};
+/* Binds in *at, which belongs to `box` (NULL: to the caller alone).  Takes over the reference of `value` on success;
+ * NULL: takes the binding out.  On failure nothing has changed. */
+int snapshot_bind(struct snapshot **at, satchel_context *box, satchel_var *var, satchel_value *value,
+                  struct leftover *left);
+void leftover_release(struct leftover *left); /* all but `old` */
+/* The same for a snapshot that nobody reads yet; takes over the reference of `value` on success. */
+int snapshot_build(struct snapshot **at, satchel_var *var, satchel_value *value);
 int snapshot_each(const struct snapshot *s, int (*fn)(satchel_var *var, satchel_value *value, void *arg), void *arg);
 bool snapshot_equal(const struct snapshot *a, const struct snapshot *b);
-bool trie_equal_in(const struct snapshot *a, const struct snapshot *b);
 
-/* ---- current.c ---- */
+/* ---- context.c ---- */
+struct satchel_context {
+    struct snapshot *snapshot; /* written by the thread that has it entered, under the lock */
+    satchel_context *below;    /* the entering thread's: what is current again after the exit */
+    uint64_t id;               /* for tokens: never used twice */
+    atomic_uint refs;
+    atomic_bool lock; /* guards `snapshot` and in-place changes against foreign readers */
+    atomic_bool entered;
+};
 struct snapshot *context_snapshot(const satchel_context *ctx); /* a reference; NULL: the current one's */
 satchel_context *context_with_snapshot(struct snapshot *s);    /* takes the reference over; NULL: no memory */
-int current_set(satchel_var *var, satchel_value *value, satchel_token *token); /* value NULL: unset; adds a reference */
-void thread_adopt(struct snapshot *s);              /* the implicit context of a new thread; takes the reference over */
-satchel_value *current_get(const satchel_var *var); /* borrowed; NULL: not bound */
+void context_wait(satchel_context *ctx);                       /* the slow half of context_lock */
 
-/* ---- trace.c, baggage.c, deadline.c: the types of the well-known variables ---- */
-extern const satchel_type trace_type, tracestate_type, baggage_type, tenant_type, request_id_type, deadline_type,
-    task_id_type, attempt_type, cancel_type;
-bool hex_decode(const char *text, size_t len, uint8_t *out); /* lower case only */
-
-/* ---- tracestate.c ---- */
-/* The combined list, normalised, or an error: the whole list is then dropped.  `out` is NUL-terminated. */
-int tracestate_combine(const satchel_field *const *fields, size_t n, struct buf *out);
-
-/* ---- baggage.c ---- */
-/* Valid members of all lines within the limits; SATCHEL_OK, or EGRAMMAR/ELIMIT where something was left out. */
-int baggage_combine(const satchel_field *const *fields, size_t n, struct buf *out);
-
-/* ---- b3.c ---- */
-bool b3_single(const char *text, size_t len, satchel_trace *out);
-bool b3_multi(const satchel_field *const *fields, size_t n, satchel_trace *out);
-unsigned propagators(void);
-enum { PROPAGATOR_TRACE = 1, PROPAGATOR_BAGGAGE = 2, PROPAGATOR_B3 = 4, PROPAGATOR_B3_MULTI = 8 };
-
-static inline void lock_context(satchel_context *ctx)
+static inline void context_lock(satchel_context *ctx)
 {
-    while (atomic_flag_test_and_set_explicit(&ctx->lock, memory_order_acquire)) {
+    if (atomic_exchange_explicit(&ctx->lock, true, memory_order_acquire))
+        context_wait(ctx);
+}
+
+static inline void context_unlock(satchel_context *ctx)
+{
+    atomic_store_explicit(&ctx->lock, false, memory_order_release);
+}
+
+/* ---- thread.c ---- */
+enum thread_stage { THREAD_NEW, THREAD_KNOWN, THREAD_ENDING };
+
+struct thread_state {
+    /* of the current snapshot, so that a read is two loads; never NULL, but for rest */
+    const struct known *known;
+    const struct node *rest;
+    satchel_context *current;  /* NULL: nothing entered */
+    struct snapshot *implicit; /* what lies below; owned */
+    uint64_t implicit_id;      /* 0: none yet */
+    uint64_t next_id;
+    unsigned ids_left;
+    enum thread_stage stage;
+    unsigned destroying;                 /* how many destroy callbacks are under way on this stack */
+    satchel_value *dead;                 /* values that wait for theirs, so that long chains need no deep stack */
+    _Atomic int64_t counts[COUNT_KINDS]; /* written by this thread alone */
+    struct thread_state *next, **prev;   /* under the list's lock */
+};
+extern __thread struct thread_state self __attribute__((tls_model("initial-exec")));
+void thread_register(void); /* for the clean-up at the thread's end; cheap after the first time */
+void count_slowly(enum count kind, int64_t by);
+void thread_sum(int64_t totals[COUNT_KINDS]);
+void async_before_fork(void);
+void async_after_fork(bool child);
+
+static inline void count_add(enum count kind, int64_t by)
+{
+    if (self.stage != THREAD_KNOWN) {
+        count_slowly(kind, by);
+        return;
     }
+    int64_t n = atomic_load_explicit(&self.counts[kind], memory_order_relaxed);
+    atomic_store_explicit(&self.counts[kind], n + by, memory_order_relaxed);
 }
 
-static inline void unlock_context(satchel_context *ctx)
+static inline struct snapshot *current_snapshot(void)
 {
-    atomic_flag_clear_explicit(&ctx->lock, memory_order_release);
+    return self.current ? self.current->snapshot : self.implicit;
 }
+
+static inline void thread_refresh(void) /* after the current snapshot changed */
+{
+    const struct snapshot *s = current_snapshot();
+    self.known = s->known;
+    self.rest = s->rest;
+}
+
+/* ---- current.c ---- */
+uint64_t current_id(void);
+/* Binds in the current context; value NULL: unset.  Takes over the reference of `value` on success. */
+int current_bind(satchel_var *var, satchel_value *value, satchel_token *token);
+/* The same without a token: *ret_old is the caller's. */
+int current_put(satchel_var *var, satchel_value *value, satchel_value **ret_old);
+
+static inline satchel_value *current_get(const satchel_var *var) /* borrowed; NULL: not bound */
+{
+    return bound_in(self.known, self.rest, var);
+}
+
+/* ---- the types of the well-known variables: trace.c, deadline.c, cancel.c ---- */
+extern const satchel_type trace_type, deadline_type, cancel_type;
+int make_tenant(const char *text, size_t len, satchel_value **out);
+int make_traceparent(const char *text, size_t len, satchel_value **out);
+int make_tracestate(const char *text, size_t len, satchel_value **out);
+int make_baggage(const char *text, size_t len, satchel_value **out);
+int make_visible(const char *text, size_t len, satchel_value **out);
+int make_number(const char *text, size_t len, satchel_value **out);
+int make_deadline(const char *text, size_t len, satchel_value **out);
+bool hex_decode(const char *text, size_t len, uint8_t *out); /* lower case only */
+/* The earlier one of two deadlines; both are deadline values. */
+satchel_value *deadline_earlier(satchel_value *a, satchel_value *b);
 
 #pragma GCC visibility pop
 

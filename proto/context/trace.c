@@ -48,7 +48,7 @@ static bool all_zero(const uint8_t *bytes, size_t n)
 
 int satchel_trace_parse(const char *text, size_t len, satchel_trace *out)
 {
-    if (!text || !out)
+    if (!out || (!text && len))
         return SATCHEL_EINVAL;
     while (len && (*text == ' ' || *text == '\t')) {
         text++;
@@ -74,6 +74,8 @@ int satchel_trace_parse(const char *text, size_t len, satchel_trace *out)
 
 void satchel_trace_format(const satchel_trace *trace, char out[56])
 {
+    if (!trace || !out)
+        return;
     memcpy(out, "00-", 3);
     hex_encode(trace->trace_id, 16, out + 3);
     out[35] = '-';
@@ -106,6 +108,7 @@ int satchel_trace_child(const satchel_trace *parent, satchel_trace *out)
     if (!parent || !out)
         return SATCHEL_EINVAL;
     *out = *parent;
+    out->flags &= FLAGS_KNOWN;
     out->remote = false;
     fresh(out->span_id, 8);
     return SATCHEL_OK;
@@ -121,30 +124,25 @@ static bool trace_equal(const void *a, const void *b)
 
 static size_t trace_encode(const void *data, char *buf, size_t cap)
 {
-    if (cap > 0) /* buf may be NULL where only the length is asked for */
-        memcpy(buf, data, TRACEPARENT_LEN < cap ? TRACEPARENT_LEN : cap);
+    size_t n = TRACEPARENT_LEN < cap ? TRACEPARENT_LEN : cap;
+    if (n)
+        memcpy(buf, data, n);
     return TRACEPARENT_LEN;
-}
-
-static struct trace_data *data_of(const satchel_trace *trace)
-{
-    struct trace_data *data = malloc(sizeof *data);
-    if (data) {
-        data->trace = *trace;
-        data->trace.flags &= FLAGS_KNOWN;
-        satchel_trace_format(trace, data->text);
-    }
-    return data;
 }
 
 static int trace_decode(const char *text, size_t len, void **data)
 {
-    satchel_trace trace;
-    int status = satchel_trace_parse(text, len, &trace);
-    if (status != SATCHEL_OK)
+    struct trace_data *parsed = malloc(sizeof *parsed);
+    if (!parsed)
+        return SATCHEL_ENOMEM;
+    int status = satchel_trace_parse(text, len, &parsed->trace);
+    if (status != SATCHEL_OK) {
+        free(parsed);
         return status;
-    *data = data_of(&trace);
-    return *data ? SATCHEL_OK : SATCHEL_ENOMEM;
+    }
+    satchel_trace_format(&parsed->trace, parsed->text);
+    *data = parsed;
+    return SATCHEL_OK;
 }
 
 const satchel_type trace_type = {
@@ -156,14 +154,19 @@ const satchel_type trace_type = {
     .decode = trace_decode,
 };
 
+int make_traceparent(const char *text, size_t len, satchel_value **out)
+{
+    return value_from_text(&trace_type, text, len, out);
+}
+
 int satchel_trace_current(satchel_trace *out)
 {
     if (!out)
         return SATCHEL_EINVAL;
-    const satchel_value *value = current_get(&known_vars[SATCHEL_TRACEPARENT]);
-    if (!value)
+    const struct trace_data *data = self.known->data[SATCHEL_TRACEPARENT];
+    if (!data)
         return SATCHEL_UNSET;
-    *out = ((const struct trace_data *)value->data)->trace;
+    *out = data->trace;
     return SATCHEL_OK;
 }
 
@@ -171,16 +174,20 @@ int satchel_set_trace(const satchel_trace *trace, satchel_token *token)
 {
     if (!trace || all_zero(trace->trace_id, 16) || all_zero(trace->span_id, 8))
         return SATCHEL_EINVAL;
-    struct trace_data *data = data_of(trace);
+    struct trace_data *data = malloc(sizeof *data);
     if (!data)
         return SATCHEL_ENOMEM;
+    data->trace = *trace;
+    data->trace.flags &= FLAGS_KNOWN;
+    satchel_trace_format(trace, data->text);
     satchel_value *value;
     int status = satchel_value_new(&trace_type, data, &value);
     if (status != SATCHEL_OK) {
         free(data);
         return status;
     }
-    status = current_set(&known_vars[SATCHEL_TRACEPARENT], value, token);
-    satchel_value_unref(value);
+    status = current_bind(&known_vars[SATCHEL_TRACEPARENT], value, token);
+    if (status != SATCHEL_OK)
+        value_unref(value);
     return status;
 }

@@ -1,9 +1,8 @@
-/* W3C tracestate, level 2: one bad member drops the whole list; order is kept; duplicates keep the first.
- * Also the small text types: tenant, request id, task id, attempt.  Thread: any. */
-#include <stdlib.h>
+/* W3C tracestate, level 2: one bad member drops the whole list; the order is kept; of duplicates the first one.
+ * Thread: any. */
 #include <string.h>
 
-#include "proto/context/internal.h"
+#include "proto/context/wire.h"
 
 #define MAX_MEMBERS 32u
 
@@ -90,12 +89,12 @@ static void write_members(const struct member *members, size_t n, struct buf *ou
     }
 }
 
-int tracestate_combine(const satchel_field *const *fields, size_t n, struct buf *out)
+int tracestate_combine(const satchel_field *const *lines, size_t n, struct buf *out)
 {
     struct member members[MAX_MEMBERS];
     size_t count = 0;
     for (size_t i = 0; i < n; i++) {
-        int status = add_line(members, &count, fields[i]->value, fields[i]->value_len);
+        int status = add_line(members, &count, lines[i]->value, lines[i]->value_len);
         if (status != SATCHEL_OK)
             return status;
     }
@@ -103,86 +102,16 @@ int tracestate_combine(const satchel_field *const *fields, size_t n, struct buf 
     return buf_ok(out) ? SATCHEL_OK : SATCHEL_ENOMEM;
 }
 
-static size_t text_encode(const void *data, char *buf, size_t cap)
+int make_tracestate(const char *text, size_t len, satchel_value **out)
 {
-    return satchel_string_type.encode(data, buf, cap);
-}
-
-static bool text_equal(const void *a, const void *b)
-{
-    return strcmp(a, b) == 0;
-}
-
-static int copy_text(const char *text, size_t len, void **data)
-{
-    char *copy = malloc(len + 1);
-    if (!copy)
-        return SATCHEL_ENOMEM;
-    memcpy(copy, text, len);
-    copy[len] = '\0';
-    *data = copy;
-    return SATCHEL_OK;
-}
-
-static int tracestate_decode(const char *text, size_t len, void **data)
-{
-    satchel_field field = {.value = text, .value_len = len};
+    const satchel_field field = {.value = text, .value_len = len};
     const satchel_field *one = &field;
-    struct buf out = BUF_INIT;
-    int status = tracestate_combine(&one, 1, &out);
-    if (status == SATCHEL_OK && !out.len)
+    struct buf list = BUF_INIT;
+    int status = tracestate_combine(&one, 1, &list);
+    if (status == SATCHEL_OK && !list.len)
         status = SATCHEL_EGRAMMAR;
     if (status == SATCHEL_OK)
-        status = copy_text(out.data, out.len, data);
-    buf_release(&out);
+        status = satchel_value_string(list.data, list.len, out);
+    buf_release(&list);
     return status;
 }
-
-static int tenant_decode(const char *text, size_t len, void **data)
-{
-    static const char extra[] = "!-_.*'()";
-    if (len < 1 || (len == 1 && text[0] == '.') || (len == 2 && text[0] == '.' && text[1] == '.'))
-        return SATCHEL_EGRAMMAR;
-    if (len > 150)
-        return SATCHEL_ELIMIT;
-    for (size_t i = 0; i < len; i++) {
-        char c = text[i];
-        bool plain = (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
-        if (!plain && (c == '\0' || !strchr(extra, c)))
-            return SATCHEL_EGRAMMAR;
-    }
-    return copy_text(text, len, data);
-}
-
-static int visible_decode(const char *text, size_t len, void **data)
-{
-    if (len < 1)
-        return SATCHEL_EGRAMMAR;
-    for (size_t i = 0; i < len; i++)
-        if (text[i] < 0x21 || text[i] > 0x7e)
-            return SATCHEL_EGRAMMAR;
-    return copy_text(text, len, data);
-}
-
-static int number_decode(const char *text, size_t len, void **data)
-{
-    if (len < 1 || len > 10)
-        return SATCHEL_EGRAMMAR;
-    for (size_t i = 0; i < len; i++)
-        if (text[i] < '0' || text[i] > '9')
-            return SATCHEL_EGRAMMAR;
-    return copy_text(text, len, data);
-}
-
-#define TEXT_TYPE(symbol, type_name, decoder)                                                                          \
-    const satchel_type symbol = {.struct_size = sizeof(satchel_type),                                                  \
-                                 .name = (type_name),                                                                  \
-                                 .destroy = free,                                                                      \
-                                 .equal = text_equal,                                                                  \
-                                 .encode = text_encode,                                                                \
-                                 .decode = (decoder)}
-TEXT_TYPE(tracestate_type, "tracestate", tracestate_decode);
-TEXT_TYPE(tenant_type, "tenant", tenant_decode);
-TEXT_TYPE(request_id_type, "request id", visible_decode);
-TEXT_TYPE(task_id_type, "task id", visible_decode);
-TEXT_TYPE(attempt_type, "attempt", number_decode);

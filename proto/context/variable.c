@@ -1,147 +1,74 @@
-/* Variables: keys with identity.  The registry of those that travel, by wire field name.
- *
- * The registry refers to variables weakly: a variable leaves it when its last reference goes.  The lock guards the
- * chains; a look-up takes its reference under the lock, and only if the count is not zero yet.
- * Thread: any. */
-#include <ctype.h>
-#include <pthread.h>
+/* Variables: keys with identity.  Contexts, pending tokens and their makers hold references; the registry of what
+ * travels (registry.c) does not, so that a variable ends with its last reference.  Thread: any. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "proto/context/internal.h"
 
-#define BUCKETS 1024u
 #define DEFAULT_MAX_LEN 256u
 
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* guards buckets and every next_wire */
-static satchel_var *buckets[BUCKETS];
-
-#define KNOWN(slot_, name_, type_, header_, max_, flags_)                                                              \
-    [slot_] = {.refs = 1,                                                                                              \
-               .slot = (slot_),                                                                                        \
-               .immortal = true,                                                                                       \
-               .flags = (flags_),                                                                                      \
-               .id = (slot_),                                                                                          \
-               .type = &(type_),                                                                                       \
-               .name = (char *)(uintptr_t)(name_),                                                                     \
-               .header = (char *)(uintptr_t)(header_),                                                                 \
-               .max_len = (max_)}
-
-satchel_var known_vars[SLOT_COUNT] = {
-    KNOWN(SATCHEL_TENANT, "tenant", tenant_type, "X-Tenant-ID", 150, SATCHEL_VAR_WIRE),
-    KNOWN(SATCHEL_TRACEPARENT, "traceparent", trace_type, "traceparent", 1024, SATCHEL_VAR_WIRE),
-    KNOWN(SATCHEL_TRACESTATE, "tracestate", tracestate_type, "tracestate", 65536, SATCHEL_VAR_WIRE),
-    KNOWN(SATCHEL_BAGGAGE, "baggage", baggage_type, "baggage", 65536, SATCHEL_VAR_WIRE),
-    KNOWN(SATCHEL_REQUEST_ID, "request_id", request_id_type, "X-Request-ID", 255, SATCHEL_VAR_WIRE),
-    KNOWN(SATCHEL_CORRELATION_ID, "correlation_id", request_id_type, "X-Correlation-ID", 255, SATCHEL_VAR_WIRE),
-    KNOWN(SATCHEL_TASK_ID, "task_id", task_id_type, "X-Satchel-Task-ID", 64, SATCHEL_VAR_WIRE),
-    KNOWN(SATCHEL_DEADLINE, "deadline", deadline_type, "X-Satchel-Deadline", 64, SATCHEL_VAR_WIRE),
-    KNOWN(SATCHEL_ATTEMPT, "attempt", attempt_type, "X-Satchel-Attempt", 16, SATCHEL_VAR_WIRE),
-    KNOWN(SLOT_CANCEL, "cancel", cancel_type, NULL, 0, 0),
-};
-
-satchel_var *satchel_known_var(satchel_known which)
-{
-    return &known_vars[(unsigned)which < SATCHEL_KNOWN_COUNT ? (unsigned)which : 0];
-}
+static _Atomic uint64_t next_id; /* dense, for the trie */
 
 /* ---- names ---- */
 
-static bool is_token(const char *text)
+static bool is_token_char(char c)
 {
-    static const char extra[] = "!#$%&'*+-.^_`|~";
-    if (!*text)
-        return false;
-    for (; *text; text++)
-        if (!isalnum((unsigned char)*text) && !strchr(extra, *text))
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+           (c != '\0' && strchr("!#$%&'*+-.^_`|~", c));
+}
+
+bool is_field_name(const char *text)
+{
+    size_t n = 0;
+    while (n < 256 && is_token_char(text[n]))
+        n++;
+    return n >= 1 && n <= 255 && text[n] == '\0';
+}
+
+bool is_utf8(const char *text, size_t len)
+{
+    const unsigned char *s = (const unsigned char *)text;
+    for (size_t i = 0; i < len;) {
+        size_t need = s[i] < 0x80                    ? 1
+                      : s[i] >= 0xc2 && s[i] <= 0xdf ? 2
+                      : (s[i] & 0xf0) == 0xe0        ? 3
+                      : s[i] >= 0xf0 && s[i] <= 0xf4 ? 4
+                                                     : 0;
+        if (need == 0 || len - i < need)
             return false;
+        for (size_t k = 1; k < need; k++)
+            if ((s[i + k] & 0xc0) != 0x80)
+                return false;
+        if ((s[i] == 0xe0 && s[i + 1] < 0xa0) || (s[i] == 0xed && s[i + 1] > 0x9f) ||
+            (s[i] == 0xf0 && s[i + 1] < 0x90) || (s[i] == 0xf4 && s[i + 1] > 0x8f))
+            return false;
+        i += need;
+    }
     return true;
 }
 
-static char lower(char c)
+static char *lower_copy(const char *text)
 {
-    return c >= 'A' && c <= 'Z' ? (char)(c + 32) : c;
-}
-
-bool header_equal(const char *a, size_t a_len, const char *b)
-{
-    for (size_t i = 0; i < a_len; i++)
-        if (lower(a[i]) != lower(b[i])) /* a NUL in b ends it here */
-            return false;
-    return b[a_len] == '\0';
-}
-
-static unsigned bucket_of(const char *header, size_t len)
-{
-    uint32_t h = 2166136261u;
-    for (size_t i = 0; i < len; i++)
-        h = (h ^ (unsigned char)lower(header[i])) * 16777619u;
-    return (h ^ h >> 15) % BUCKETS;
-}
-
-static satchel_var *known_by_header(const char *name, size_t len)
-{
-    for (unsigned i = 0; i < SATCHEL_KNOWN_COUNT; i++)
-        if (header_equal(name, len, known_vars[i].header))
-            return &known_vars[i];
-    return NULL;
-}
-
-/* Takes a reference unless the variable is already on its way out. */
-static bool try_ref(satchel_var *var)
-{
-    unsigned refs = atomic_load_explicit(&var->refs, memory_order_relaxed);
-    while (refs)
-        if (atomic_compare_exchange_weak_explicit(&var->refs, &refs, refs + 1, memory_order_relaxed,
-                                                  memory_order_relaxed))
-            return true;
-    return false;
-}
-
-static satchel_var *find_locked(const char *name, size_t len)
-{
-    for (satchel_var *var = buckets[bucket_of(name, len)]; var; var = var->next_wire)
-        if (header_equal(name, len, var->header) && try_ref(var))
-            return var;
-    return NULL;
-}
-
-static void unregister_locked(satchel_var *var)
-{
-    satchel_var **at = &buckets[bucket_of(var->header, strlen(var->header))];
-    while (*at && *at != var)
-        at = &(*at)->next_wire;
-    if (*at)
-        *at = var->next_wire;
+    char *copy = strdup(text);
+    for (char *c = copy; c && *c; c++)
+        if (*c >= 'A' && *c <= 'Z')
+            *c = (char)(*c + 32);
+    return copy;
 }
 
 /* ---- life ---- */
 
-static void var_destroy(satchel_var *var)
+void var_destroy(satchel_var *var)
 {
-    satchel_value_unref(var->dflt);
+    value_unref(var->dflt);
     free(var->name);
     free(var->header);
+    free(var->key);
     free(var);
     count_add(COUNT_VARS, -1);
 }
 
-/* Registers under the lock; the existing holder of the name is returned instead (referenced), or NULL. */
-static satchel_var *register_or_find(satchel_var *var)
-{
-    size_t len = strlen(var->header);
-    (void)pthread_mutex_lock(&lock);
-    satchel_var *there = find_locked(var->header, len);
-    if (!there) {
-        unsigned bucket = bucket_of(var->header, len);
-        var->next_wire = buckets[bucket];
-        buckets[bucket] = var;
-    }
-    (void)pthread_mutex_unlock(&lock);
-    return there;
-}
-
-static int var_make(const satchel_var_spec *spec, bool interned, satchel_var **out)
+int var_make(const struct var_make *how, satchel_var **out)
 {
     satchel_var *var = calloc(1, sizeof *var);
     if (!var)
@@ -149,67 +76,75 @@ static int var_make(const satchel_var_spec *spec, bool interned, satchel_var **o
     count_add(COUNT_VARS, 1);
     atomic_init(&var->refs, 1);
     var->slot = SLOT_NONE;
-    var->interned = interned;
-    var->flags = spec->flags;
-    var->id = unique_id();
-    var->type = spec->type;
-    var->max_len = spec->max_len ? spec->max_len : DEFAULT_MAX_LEN;
-    var->name = strdup(spec->name);
-    bool wire = spec->flags & SATCHEL_VAR_WIRE;
-    if (wire)
-        var->header = strdup(spec->header ? spec->header : spec->name);
-    if (!var->name || (wire && !var->header)) {
+    var->interned = how->interned;
+    var->flags = how->flags;
+    var->id = atomic_fetch_add_explicit(&next_id, 1, memory_order_relaxed);
+    var->type = how->type;
+    var->max_len = how->max_len;
+    var->name = strdup(how->name);
+    bool named = var->name != NULL;
+    if (how->header) {
+        var->header = strdup(how->header);
+        var->key = lower_copy(how->header);
+        var->header_len = strlen(how->header);
+        named = named && var->header && var->key;
+    }
+    if (!named) {
         var_destroy(var);
         return SATCHEL_ENOMEM;
     }
+    var->dflt = how->dflt;
     *out = var;
     return SATCHEL_OK;
 }
 
 static int check_spec(const satchel_var_spec *spec)
 {
-    if (!spec || spec->struct_size < sizeof *spec || !spec->name || !*spec->name || strlen(spec->name) > 255)
+    if (!spec || spec->struct_size < sizeof *spec || !spec->name || !*spec->name)
+        return SATCHEL_EINVAL;
+    size_t len = strnlen(spec->name, 256);
+    if (len > 255 || !is_utf8(spec->name, len))
+        return SATCHEL_EINVAL;
+    if (spec->flags & ~(unsigned)(SATCHEL_VAR_WIRE | SATCHEL_VAR_SECRET | SATCHEL_VAR_DEFAULT))
+        return SATCHEL_EINVAL;
+    if (spec->type && spec->type->struct_size < sizeof *spec->type)
         return SATCHEL_EINVAL;
     if (!(spec->flags & SATCHEL_VAR_WIRE))
         return SATCHEL_OK;
-    const char *header = spec->header ? spec->header : spec->name;
-    if (!is_token(header) || strlen(header) > 255 || !spec->type || !spec->type->encode || !spec->type->decode)
+    if (!is_field_name(spec->header ? spec->header : spec->name))
         return SATCHEL_EINVAL;
-    if (known_by_header(header, strlen(header)) || header_equal(header, strlen(header), "X-Scope-OrgID"))
-        return SATCHEL_EEXIST;
-    return SATCHEL_OK;
+    return spec->type && spec->type->encode && spec->type->decode ? SATCHEL_OK : SATCHEL_EINVAL;
 }
 
 int satchel_var_new(const satchel_var_spec *spec, satchel_var **out)
 {
-    if (!out)
-        return SATCHEL_EINVAL;
-    int status = check_spec(spec);
-    satchel_var *var = NULL;
-    if (status == SATCHEL_OK)
-        status = var_make(spec, false, &var);
+    int status = out ? check_spec(spec) : SATCHEL_EINVAL;
     if (status != SATCHEL_OK)
         return status;
-    if (spec->flags & SATCHEL_VAR_DEFAULT) {
-        status = satchel_value_new(spec->type, spec->default_data, &var->dflt);
-        if (status != SATCHEL_OK) {
-            var_destroy(var);
-            return status;
-        }
+    bool wire = spec->flags & SATCHEL_VAR_WIRE;
+    struct var_make how = {.name = spec->name,
+                           .header = !wire          ? NULL
+                                     : spec->header ? spec->header
+                                                    : spec->name,
+                           .type = spec->type,
+                           .max_len = spec->max_len ? spec->max_len : DEFAULT_MAX_LEN,
+                           .flags = spec->flags};
+    if (spec->default_data || spec->flags & SATCHEL_VAR_DEFAULT) {
+        status = satchel_value_new(spec->type, spec->default_data, &how.dflt);
+        how.flags |= SATCHEL_VAR_DEFAULT;
     }
-    satchel_var *there = var->header ? register_or_find(var) : NULL;
-    if (there) {
-        satchel_var_unref(there);
-        if (var->dflt) { /* on failure the data stays the caller's */
-            free(var->dflt);
-            var->dflt = NULL;
-            count_add(COUNT_VALUES, -1);
-        }
+    satchel_var *var = NULL;
+    if (status == SATCHEL_OK)
+        status = var_make(&how, &var);
+    if (status == SATCHEL_OK && wire && (status = registry_add(var, NULL)) != SATCHEL_OK) {
+        var->dflt = NULL;
         var_destroy(var);
-        return SATCHEL_EEXIST;
     }
-    *out = var;
-    return SATCHEL_OK;
+    if (status == SATCHEL_OK)
+        *out = var;
+    else if (how.dflt) /* on failure the data stays the caller's */
+        value_disown(how.dflt);
+    return status;
 }
 
 int satchel_var_string(const char *name, const char *dflt, const char *header, satchel_var **out)
@@ -219,12 +154,8 @@ int satchel_var_string(const char *name, const char *dflt, const char *header, s
                              .type = &satchel_string_type,
                              .header = header,
                              .flags = header ? SATCHEL_VAR_WIRE : 0u};
-    if (dflt) {
-        spec.flags |= SATCHEL_VAR_DEFAULT;
-        spec.default_data = strdup(dflt);
-        if (!spec.default_data)
-            return SATCHEL_ENOMEM;
-    }
+    if (dflt && !(spec.default_data = strdup(dflt)))
+        return SATCHEL_ENOMEM;
     int status = satchel_var_new(&spec, out);
     if (status != SATCHEL_OK)
         free(spec.default_data);
@@ -233,22 +164,26 @@ int satchel_var_string(const char *name, const char *dflt, const char *header, s
 
 satchel_var *satchel_var_ref(satchel_var *var)
 {
-    if (var && !var->immortal)
-        atomic_fetch_add_explicit(&var->refs, 1, memory_order_relaxed);
-    return var;
+    return var ? var_ref(var) : NULL;
 }
 
 void satchel_var_unref(satchel_var *var)
 {
-    if (!var || var->immortal || atomic_fetch_sub_explicit(&var->refs, 1, memory_order_acq_rel) != 1)
+    if (!var || var->slot != SLOT_NONE)
         return;
-    if (var->header) { /* nobody can find it any more: a count of zero is not revived */
-        (void)pthread_mutex_lock(&lock);
-        unregister_locked(var);
-        (void)pthread_mutex_unlock(&lock);
+    if (!var->header) {
+        if (refs_drop(&var->refs))
+            var_destroy(var);
+        return;
     }
+    /* Found by name without a reference: the count really has to go through zero, where nobody revives it. */
+    if (atomic_fetch_sub_explicit(&var->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    registry_remove(var);
     var_destroy(var);
 }
+
+/* ---- what it is ---- */
 
 const char *satchel_var_name(const satchel_var *var)
 {
@@ -265,9 +200,9 @@ unsigned satchel_var_flags(const satchel_var *var)
     return var ? var->flags : 0;
 }
 
-bool satchel_var_is_task_variable(const satchel_var *var)
+const satchel_type *satchel_var_type(const satchel_var *var)
 {
-    return var && var->interned;
+    return var ? var->type : NULL;
 }
 
 int satchel_var_default(const satchel_var *var, void **data)
@@ -278,14 +213,14 @@ int satchel_var_default(const satchel_var *var, void **data)
     return var->dflt ? SATCHEL_OK : SATCHEL_UNSET;
 }
 
-/* ---- variables of the submission's body ---- */
+/* ---- a task's own variables ---- */
 
-static bool is_body_name(const char *name)
+static bool is_task_variable_name(const char *name)
 {
     static const char *const reserved[] = {"tenant",         "traceparent", "tracestate", "baggage", "request_id",
                                            "correlation_id", "deadline",    "task_id",    "attempt"};
-    size_t len = strlen(name);
-    if (len < 1 || len > 64 || name[0] < 'a' || name[0] > 'z')
+    size_t len = strnlen(name, TASK_VAR_NAME_MAX + 1);
+    if (len < 1 || len > TASK_VAR_NAME_MAX || name[0] < 'a' || name[0] > 'z')
         return false;
     for (const char *c = name; *c; c++)
         if (!((*c >= 'a' && *c <= 'z') || (*c >= '0' && *c <= '9') || *c == '_' || *c == '.' || *c == '-'))
@@ -298,97 +233,36 @@ static bool is_body_name(const char *name)
 
 int satchel_variable(const char *name, satchel_var **out)
 {
-    if (!name || !out || !is_body_name(name))
+    if (!name || !out || !is_task_variable_name(name))
         return SATCHEL_EINVAL;
-    char header[sizeof BODY_VAR_PREFIX + 64];
-    size_t prefix = sizeof BODY_VAR_PREFIX - 1, len = strlen(name);
-    memcpy(header, BODY_VAR_PREFIX, prefix);
+    char header[sizeof TASK_VAR_PREFIX + TASK_VAR_NAME_MAX];
+    size_t prefix = sizeof TASK_VAR_PREFIX - 1, len = strlen(name);
+    memcpy(header, TASK_VAR_PREFIX, prefix);
     memcpy(header + prefix, name, len + 1);
-    (void)pthread_mutex_lock(&lock);
-    satchel_var *var = find_locked(header, prefix + len);
-    (void)pthread_mutex_unlock(&lock);
+    satchel_var *var = registry_find(header, prefix + len), *made;
     if (!var) {
-        satchel_var_spec spec = {.struct_size = sizeof spec,
-                                 .name = name,
-                                 .type = &satchel_string_type,
-                                 .header = header,
-                                 .max_len = BODY_VAR_MAX,
-                                 .flags = SATCHEL_VAR_WIRE};
-        satchel_var *made;
-        int status = var_make(&spec, true, &made);
+        struct var_make how = {.name = name,
+                               .header = header,
+                               .type = &satchel_string_type,
+                               .max_len = TASK_VAR_MAX_LEN,
+                               .flags = SATCHEL_VAR_WIRE,
+                               .interned = true};
+        int status = var_make(&how, &made);
         if (status != SATCHEL_OK)
             return status;
-        var = register_or_find(made);
-        if (var)
-            var_destroy(made); /* somebody was quicker */
-        else
+        status = registry_add(made, &var);
+        if (status == SATCHEL_OK)
             var = made;
+        else
+            var_destroy(made);
+        if (status != SATCHEL_OK && status != SATCHEL_EEXIST) /* EEXIST: somebody was quicker */
+            return status;
     }
     *out = var;
     return SATCHEL_OK;
 }
 
-/* ---- the wire's view ---- */
-
-satchel_var *var_by_header(const char *name, size_t len)
+bool satchel_var_is_task_variable(const satchel_var *var)
 {
-    satchel_var *known = known_by_header(name, len);
-    if (known)
-        return known;
-    (void)pthread_mutex_lock(&lock);
-    satchel_var *var = find_locked(name, len);
-    (void)pthread_mutex_unlock(&lock);
-    size_t prefix = sizeof BODY_VAR_PREFIX - 1;
-    if (var || len <= prefix || len - prefix > 64 || !header_equal(name, prefix, BODY_VAR_PREFIX))
-        return var;
-    char body_name[65];
-    for (size_t i = prefix; i < len; i++)
-        body_name[i - prefix] = lower(name[i]);
-    body_name[len - prefix] = '\0';
-    return satchel_variable(body_name, &var) == SATCHEL_OK ? var : NULL;
-}
-
-/* The registered variables one by one (for reading an environment).  Order and completeness during changes are not
- * promised; the caller holds a reference of each while it looks at it. */
-satchel_var *var_each_wire(satchel_var *last)
-{
-    unsigned bucket = last ? bucket_of(last->header, strlen(last->header)) : 0;
-    satchel_var *found = NULL;
-    (void)pthread_mutex_lock(&lock);
-    satchel_var *at = last ? last->next_wire : buckets[0];
-    for (;;) {
-        while (at && !try_ref(at))
-            at = at->next_wire;
-        if (at || ++bucket == BUCKETS)
-            break;
-        at = buckets[bucket];
-    }
-    found = at;
-    (void)pthread_mutex_unlock(&lock);
-    satchel_var_unref(last);
-    return found;
-}
-
-int satchel_configure_header(satchel_known which, const char *field_name)
-{
-    if ((unsigned)which >= SATCHEL_KNOWN_COUNT || !field_name || !is_token(field_name) || strlen(field_name) > 255)
-        return SATCHEL_EINVAL;
-    satchel_var *there = known_by_header(field_name, strlen(field_name));
-    if (there && there != &known_vars[which])
-        return SATCHEL_EEXIST;
-    char *copy = strdup(field_name); /* kept for the life of the process, as the variable is */
-    if (!copy)
-        return SATCHEL_ENOMEM;
-    known_vars[which].header = copy;
-    return SATCHEL_OK;
-}
-
-int var_decode(const satchel_var *var, const char *text, size_t len, satchel_value **out)
-{
-    if (len > var->max_len)
-        return SATCHEL_ELIMIT;
-    for (size_t i = 0; i < len; i++)
-        if (text[i] == '\r' || text[i] == '\n' || text[i] == '\0')
-            return SATCHEL_EGRAMMAR;
-    return value_decode(var->type, text, len, out);
+    return var && var->interned;
 }

@@ -1,0 +1,311 @@
+/* Functions that run later, on a small pool of the library's own threads, each in a copy of its caller's context.
+ *
+ * Threads are started as they are needed, up to one per processor (two at least), and end when they had nothing to do
+ * for a while.  They begin in an empty context: it must not be the first caller's.  A function that waits for another
+ * future on one of these threads runs it itself where nobody has begun it, so that futures which wait for futures
+ * cannot starve the pool.
+ * Thread: any.  `pool.lock` guards the pool and every future's stage, result and place in the queue; functions run
+ * without it. */
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "proto/context/internal.h"
+
+#define QUEUE_MAX 65536u
+#define THREADS_MIN 2
+#define THREADS_MAX 16
+#define IDLE_S 10
+
+enum stage { QUEUED, RUNNING, DONE };
+
+struct satchel_future {
+    atomic_uint refs;
+    enum stage stage;
+    bool taken;
+    void *(*fn)(void *arg);
+    void *arg, *result;
+    satchel_context *context;
+    satchel_future *next, **place; /* while queued */
+    pthread_cond_t done;
+};
+
+static struct {
+    pthread_mutex_t lock;
+    pthread_cond_t work;
+    satchel_future *first, **last;
+    unsigned queued, threads, idle;
+} pool = {.lock = PTHREAD_MUTEX_INITIALIZER, .last = &pool.first};
+
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+static __thread bool in_pool;
+
+/* ---- futures ---- */
+
+static void cond_init(pthread_cond_t *cond)
+{
+    pthread_condattr_t attr;
+    (void)pthread_condattr_init(&attr);
+    (void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    (void)pthread_cond_init(cond, &attr);
+    (void)pthread_condattr_destroy(&attr);
+}
+
+static void prepare(void)
+{
+    cond_init(&pool.work);
+}
+
+satchel_future *satchel_future_ref(satchel_future *future)
+{
+    if (future)
+        refs_add(&future->refs);
+    return future;
+}
+
+void satchel_future_unref(satchel_future *future)
+{
+    if (!future || !refs_drop(&future->refs))
+        return;
+    satchel_context_unref(future->context);
+    (void)pthread_cond_destroy(&future->done);
+    free(future);
+}
+
+static satchel_future *future_new(void *(*fn)(void *arg), void *arg)
+{
+    satchel_future *future = calloc(1, sizeof *future);
+    if (!future)
+        return NULL;
+    atomic_init(&future->refs, 2); /* the caller's and the pool's */
+    future->fn = fn;
+    future->arg = arg;
+    future->context = satchel_capture();
+    if (!future->context) {
+        free(future);
+        return NULL;
+    }
+    cond_init(&future->done);
+    return future;
+}
+
+static void push_locked(satchel_future *future)
+{
+    future->next = NULL;
+    future->place = pool.last;
+    *pool.last = future;
+    pool.last = &future->next;
+    pool.queued++;
+}
+
+static void unqueue_locked(satchel_future *future)
+{
+    *future->place = future->next;
+    if (future->next)
+        future->next->place = future->place;
+    else
+        pool.last = future->place;
+    pool.queued--;
+}
+
+/* ---- running ---- */
+
+static int call(void *arg)
+{
+    satchel_future *future = arg;
+    future->result = future->fn(future->arg); /* nobody reads it before the stage is DONE */
+    return 0;
+}
+
+/* Also where the function ends its thread. */
+static void finish(satchel_future *const *at)
+{
+    satchel_future *future = *at;
+    satchel_context *context = future->context;
+    future->context = NULL;
+    satchel_context_unref(context); /* first: who has waited finds all of it gone */
+    (void)pthread_mutex_lock(&pool.lock);
+    future->stage = DONE;
+    (void)pthread_cond_broadcast(&future->done);
+    (void)pthread_mutex_unlock(&pool.lock);
+    satchel_future_unref(future);
+}
+
+static void run(satchel_future *future)
+{
+    __attribute__((cleanup(finish))) satchel_future *running = future;
+    (void)satchel_context_run(running->context, call, running, NULL);
+}
+
+static satchel_future *next_locked(void)
+{
+    struct timespec until;
+    (void)clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += IDLE_S;
+    pool.idle++;
+    int err = 0;
+    while (!pool.first && err == 0)
+        err = pthread_cond_timedwait(&pool.work, &pool.lock, &until);
+    pool.idle--;
+    satchel_future *future = pool.first;
+    if (future) {
+        unqueue_locked(future);
+        future->stage = RUNNING;
+    }
+    return future;
+}
+
+static void gone(const bool *counted)
+{
+    (void)counted;
+    (void)pthread_mutex_lock(&pool.lock);
+    pool.threads--;
+    (void)pthread_mutex_unlock(&pool.lock);
+}
+
+static void *serve(void *arg)
+{
+    __attribute__((cleanup(gone))) bool counted = true;
+    (void)satchel_thread_reset();
+    in_pool = true;
+    for (;;) {
+        (void)pthread_mutex_lock(&pool.lock);
+        satchel_future *future = next_locked();
+        (void)pthread_mutex_unlock(&pool.lock);
+        if (!future)
+            return arg;
+        run(future);
+        (void)satchel_thread_reset();
+    }
+}
+
+/* ---- threads ---- */
+
+static unsigned most_threads(void)
+{
+    long n = sysconf(_SC_NPROCESSORS_ONLN);
+    return n < THREADS_MIN ? THREADS_MIN : n > THREADS_MAX ? THREADS_MAX : (unsigned)n;
+}
+
+/* The program's signals are for its own threads. */
+static int start_thread(void)
+{
+    pthread_t thread;
+    pthread_attr_t attr;
+    sigset_t all, before;
+    (void)sigfillset(&all);
+    (void)pthread_attr_init(&attr);
+    (void)pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+    (void)pthread_sigmask(SIG_SETMASK, &all, &before);
+    int status = satchel_thread_create(&thread, &attr, serve, NULL);
+    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+    (void)pthread_attr_destroy(&attr);
+    return status;
+}
+
+/* After a thread could not be started: true where no other will come for the future. */
+static bool abandon_locked(satchel_future *future)
+{
+    pool.threads--;
+    if (pool.threads || future->stage != QUEUED)
+        return false;
+    unqueue_locked(future);
+    return true;
+}
+
+satchel_future *satchel_async(void *(*fn)(void *arg), void *arg)
+{
+    (void)pthread_once(&once, prepare);
+    satchel_future *future = fn ? future_new(fn, arg) : NULL;
+    if (!future)
+        return NULL;
+    (void)pthread_mutex_lock(&pool.lock);
+    bool accepted = pool.queued < QUEUE_MAX;
+    if (accepted)
+        push_locked(future);
+    bool start = accepted && pool.queued > pool.idle && pool.threads < most_threads();
+    pool.threads += start;
+    if (accepted)
+        (void)pthread_cond_signal(&pool.work);
+    (void)pthread_mutex_unlock(&pool.lock);
+    if (start && start_thread() != SATCHEL_OK) {
+        (void)pthread_mutex_lock(&pool.lock);
+        accepted = !abandon_locked(future);
+        (void)pthread_mutex_unlock(&pool.lock);
+    }
+    if (accepted)
+        return future;
+    satchel_future_unref(future);
+    satchel_future_unref(future);
+    return NULL;
+}
+
+/* ---- waiting ---- */
+
+static struct timespec moment_in(int64_t ns)
+{
+    struct timespec t;
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    int64_t nsec = t.tv_nsec + ns % 1000000000;
+    t.tv_sec += (time_t)(ns / 1000000000 + nsec / 1000000000);
+    t.tv_nsec = (long)(nsec % 1000000000);
+    return t;
+}
+
+int satchel_future_wait(satchel_future *future, int64_t limit_ns)
+{
+    if (!future)
+        return SATCHEL_EINVAL;
+    struct timespec until = moment_in(limit_ns > 0 ? limit_ns : 0);
+    int err = 0;
+    (void)pthread_mutex_lock(&pool.lock);
+    if (in_pool && limit_ns < 0 && future->stage == QUEUED) {
+        unqueue_locked(future);
+        future->stage = RUNNING;
+        (void)pthread_mutex_unlock(&pool.lock);
+        run(future);
+        return SATCHEL_OK;
+    }
+    while (future->stage != DONE && err == 0)
+        err = limit_ns < 0 ? pthread_cond_wait(&future->done, &pool.lock)
+                           : pthread_cond_timedwait(&future->done, &pool.lock, &until);
+    bool done = future->stage == DONE;
+    (void)pthread_mutex_unlock(&pool.lock);
+    return done ? SATCHEL_OK : SATCHEL_UNSET;
+}
+
+int satchel_future_take(satchel_future *future, void **result)
+{
+    if (!future || !result)
+        return SATCHEL_EINVAL;
+    (void)pthread_mutex_lock(&pool.lock);
+    int status = future->stage != DONE ? SATCHEL_UNSET : future->taken ? SATCHEL_EUSED : SATCHEL_OK;
+    if (status == SATCHEL_OK) {
+        future->taken = true;
+        *result = future->result;
+        future->result = NULL;
+    }
+    (void)pthread_mutex_unlock(&pool.lock);
+    return status;
+}
+
+/* ---- fork: the child has none of the threads; what is queued stays with the parent ---- */
+
+void async_before_fork(void)
+{
+    (void)pthread_mutex_lock(&pool.lock);
+}
+
+void async_after_fork(bool child)
+{
+    if (child) {
+        pool.first = NULL;
+        pool.last = &pool.first;
+        pool.queued = pool.threads = pool.idle = 0;
+        cond_init(&pool.work); /* threads of the parent may have been waiting */
+    }
+    (void)pthread_mutex_unlock(&pool.lock);
+}
