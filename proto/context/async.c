@@ -2,9 +2,9 @@
  *
  * Threads are started as they are needed, up to one per processor (two at least), and end when they had nothing to do
  * for a while.  They begin in an empty context: it must not be the first caller's.  A function that waits for another
- * future on one of these threads runs it itself where nobody has begun it, so that futures which wait for futures
+ * call on one of these threads runs it itself where nobody has begun it, so that calls which wait for calls
  * cannot starve the pool.
- * Thread: any.  `pool.lock` guards the pool and every future's stage, result and place in the queue; functions run
+ * Thread: any.  `pool.lock` guards the pool and every call's stage, result and place in the queue; functions run
  * without it. */
 #include <errno.h>
 #include <pthread.h>
@@ -22,28 +22,28 @@
 
 enum stage { QUEUED, RUNNING, DONE };
 
-struct satchel_future {
+struct satchel_call {
     atomic_uint refs;
     enum stage stage;
     bool taken;
     void *(*fn)(void *arg);
     void *arg, *result;
     satchel_context *context;
-    satchel_future *next, **place; /* while queued */
+    satchel_call *next, **place; /* while queued */
     pthread_cond_t done;
 };
 
 static struct {
     pthread_mutex_t lock;
     pthread_cond_t work;
-    satchel_future *first, **last;
+    satchel_call *first, **last;
     unsigned queued, threads, idle;
 } pool = {.lock = PTHREAD_MUTEX_INITIALIZER, .last = &pool.first};
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static __thread bool in_pool;
 
-/* ---- futures ---- */
+/* ---- calls ---- */
 
 static void cond_init(pthread_cond_t *cond)
 {
@@ -59,88 +59,88 @@ static void prepare(void)
     cond_init(&pool.work);
 }
 
-satchel_future *satchel_future_ref(satchel_future *future)
+satchel_call *satchel_call_ref(satchel_call *call)
 {
-    if (future)
-        refs_add(&future->refs);
-    return future;
+    if (call)
+        refs_add(&call->refs);
+    return call;
 }
 
-void satchel_future_unref(satchel_future *future)
+void satchel_call_unref(satchel_call *call)
 {
-    if (!future || !refs_drop(&future->refs))
+    if (!call || !refs_drop(&call->refs))
         return;
-    satchel_context_unref(future->context);
-    (void)pthread_cond_destroy(&future->done);
-    free(future);
+    satchel_context_unref(call->context);
+    (void)pthread_cond_destroy(&call->done);
+    free(call);
 }
 
-static satchel_future *future_new(void *(*fn)(void *arg), void *arg)
+static satchel_call *call_new(void *(*fn)(void *arg), void *arg)
 {
-    satchel_future *future = calloc(1, sizeof *future);
-    if (!future)
+    satchel_call *call = calloc(1, sizeof *call);
+    if (!call)
         return NULL;
-    atomic_init(&future->refs, 2); /* the caller's and the pool's */
-    future->fn = fn;
-    future->arg = arg;
-    future->context = satchel_capture();
-    if (!future->context) {
-        free(future);
+    atomic_init(&call->refs, 2); /* the caller's and the pool's */
+    call->fn = fn;
+    call->arg = arg;
+    call->context = satchel_capture();
+    if (!call->context) {
+        free(call);
         return NULL;
     }
-    cond_init(&future->done);
-    return future;
+    cond_init(&call->done);
+    return call;
 }
 
-static void push_locked(satchel_future *future)
+static void push_locked(satchel_call *call)
 {
-    future->next = NULL;
-    future->place = pool.last;
-    *pool.last = future;
-    pool.last = &future->next;
+    call->next = NULL;
+    call->place = pool.last;
+    *pool.last = call;
+    pool.last = &call->next;
     pool.queued++;
 }
 
-static void unqueue_locked(satchel_future *future)
+static void unqueue_locked(satchel_call *call)
 {
-    *future->place = future->next;
-    if (future->next)
-        future->next->place = future->place;
+    *call->place = call->next;
+    if (call->next)
+        call->next->place = call->place;
     else
-        pool.last = future->place;
+        pool.last = call->place;
     pool.queued--;
 }
 
 /* ---- running ---- */
 
-static int call(void *arg)
+static int invoke(void *arg)
 {
-    satchel_future *future = arg;
-    future->result = future->fn(future->arg); /* nobody reads it before the stage is DONE */
+    satchel_call *call = arg;
+    call->result = call->fn(call->arg); /* nobody reads it before the stage is DONE */
     return 0;
 }
 
 /* Also where the function ends its thread. */
-static void finish(satchel_future *const *at)
+static void finish(satchel_call *const *at)
 {
-    satchel_future *future = *at;
-    satchel_context *context = future->context;
-    future->context = NULL;
+    satchel_call *call = *at;
+    satchel_context *context = call->context;
+    call->context = NULL;
     satchel_context_unref(context); /* first: who has waited finds all of it gone */
     (void)pthread_mutex_lock(&pool.lock);
-    future->stage = DONE;
-    (void)pthread_cond_broadcast(&future->done);
+    call->stage = DONE;
+    (void)pthread_cond_broadcast(&call->done);
     (void)pthread_mutex_unlock(&pool.lock);
-    satchel_future_unref(future);
+    satchel_call_unref(call);
 }
 
-static void run(satchel_future *future)
+static void run(satchel_call *call)
 {
-    __attribute__((cleanup(finish))) satchel_future *running = future;
-    (void)satchel_context_run(running->context, call, running, NULL);
+    __attribute__((cleanup(finish))) satchel_call *running = call;
+    (void)satchel_context_run(running->context, invoke, running, NULL);
 }
 
-static satchel_future *next_locked(void)
+static satchel_call *next_locked(void)
 {
     struct timespec until;
     (void)clock_gettime(CLOCK_MONOTONIC, &until);
@@ -150,12 +150,12 @@ static satchel_future *next_locked(void)
     while (!pool.first && err == 0)
         err = pthread_cond_timedwait(&pool.work, &pool.lock, &until);
     pool.idle--;
-    satchel_future *future = pool.first;
-    if (future) {
-        unqueue_locked(future);
-        future->stage = RUNNING;
+    satchel_call *call = pool.first;
+    if (call) {
+        unqueue_locked(call);
+        call->stage = RUNNING;
     }
-    return future;
+    return call;
 }
 
 static void gone(const bool *counted)
@@ -173,11 +173,11 @@ static void *serve(void *arg)
     in_pool = true;
     for (;;) {
         (void)pthread_mutex_lock(&pool.lock);
-        satchel_future *future = next_locked();
+        satchel_call *call = next_locked();
         (void)pthread_mutex_unlock(&pool.lock);
-        if (!future)
+        if (!call)
             return arg;
-        run(future);
+        run(call);
         (void)satchel_thread_reset();
     }
 }
@@ -206,26 +206,26 @@ static int start_thread(void)
     return status;
 }
 
-/* After a thread could not be started: true where no other will come for the future. */
-static bool abandon_locked(satchel_future *future)
+/* After a thread could not be started: true where no other will come for the call. */
+static bool abandon_locked(satchel_call *call)
 {
     pool.threads--;
-    if (pool.threads || future->stage != QUEUED)
+    if (pool.threads || call->stage != QUEUED)
         return false;
-    unqueue_locked(future);
+    unqueue_locked(call);
     return true;
 }
 
-satchel_future *satchel_async(void *(*fn)(void *arg), void *arg)
+satchel_call *satchel_async(void *(*fn)(void *arg), void *arg)
 {
     (void)pthread_once(&once, prepare);
-    satchel_future *future = fn ? future_new(fn, arg) : NULL;
-    if (!future)
+    satchel_call *call = fn ? call_new(fn, arg) : NULL;
+    if (!call)
         return NULL;
     (void)pthread_mutex_lock(&pool.lock);
     bool accepted = pool.queued < QUEUE_MAX;
     if (accepted)
-        push_locked(future);
+        push_locked(call);
     bool start = accepted && pool.queued > pool.idle && pool.threads < most_threads();
     pool.threads += start;
     if (accepted)
@@ -233,13 +233,13 @@ satchel_future *satchel_async(void *(*fn)(void *arg), void *arg)
     (void)pthread_mutex_unlock(&pool.lock);
     if (start && start_thread() != SATCHEL_OK) {
         (void)pthread_mutex_lock(&pool.lock);
-        accepted = !abandon_locked(future);
+        accepted = !abandon_locked(call);
         (void)pthread_mutex_unlock(&pool.lock);
     }
     if (accepted)
-        return future;
-    satchel_future_unref(future);
-    satchel_future_unref(future);
+        return call;
+    satchel_call_unref(call);
+    satchel_call_unref(call);
     return NULL;
 }
 
@@ -255,38 +255,38 @@ static struct timespec moment_in(int64_t ns)
     return t;
 }
 
-int satchel_future_wait(satchel_future *future, int64_t limit_ns)
+int satchel_call_wait(satchel_call *call, int64_t limit_ns)
 {
-    if (!future)
+    if (!call)
         return SATCHEL_EINVAL;
     struct timespec until = moment_in(limit_ns > 0 ? limit_ns : 0);
     int err = 0;
     (void)pthread_mutex_lock(&pool.lock);
-    if (in_pool && limit_ns < 0 && future->stage == QUEUED) {
-        unqueue_locked(future);
-        future->stage = RUNNING;
+    if (in_pool && limit_ns < 0 && call->stage == QUEUED) {
+        unqueue_locked(call);
+        call->stage = RUNNING;
         (void)pthread_mutex_unlock(&pool.lock);
-        run(future);
+        run(call);
         return SATCHEL_OK;
     }
-    while (future->stage != DONE && err == 0)
-        err = limit_ns < 0 ? pthread_cond_wait(&future->done, &pool.lock)
-                           : pthread_cond_timedwait(&future->done, &pool.lock, &until);
-    bool done = future->stage == DONE;
+    while (call->stage != DONE && err == 0)
+        err = limit_ns < 0 ? pthread_cond_wait(&call->done, &pool.lock)
+                           : pthread_cond_timedwait(&call->done, &pool.lock, &until);
+    bool done = call->stage == DONE;
     (void)pthread_mutex_unlock(&pool.lock);
     return done ? SATCHEL_OK : SATCHEL_UNSET;
 }
 
-int satchel_future_take(satchel_future *future, void **result)
+int satchel_call_take(satchel_call *call, void **result)
 {
-    if (!future || !result)
+    if (!call || !result)
         return SATCHEL_EINVAL;
     (void)pthread_mutex_lock(&pool.lock);
-    int status = future->stage != DONE ? SATCHEL_UNSET : future->taken ? SATCHEL_EUSED : SATCHEL_OK;
+    int status = call->stage != DONE ? SATCHEL_UNSET : call->taken ? SATCHEL_EUSED : SATCHEL_OK;
     if (status == SATCHEL_OK) {
-        future->taken = true;
-        *result = future->result;
-        future->result = NULL;
+        call->taken = true;
+        *result = call->result;
+        call->result = NULL;
     }
     (void)pthread_mutex_unlock(&pool.lock);
     return status;

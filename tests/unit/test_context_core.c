@@ -162,9 +162,10 @@ static void test_default_fallback_and_none(void **state)
     assert_int_equal(satchel_get(without, &data), SATCHEL_UNSET);
     assert_null(data);
     assert_string_equal(get(with), "dflt");
-    assert_string_equal(satchel_get_or(with, (char *)"mine"), "mine"); /* hides the variable's own default */
+    char mine[] = "mine";
+    assert_string_equal(satchel_get_or(with, mine), "mine"); /* hides the variable's own default */
     set(with, "bound");
-    assert_string_equal(satchel_get_or(with, (char *)"mine"), "bound");
+    assert_string_equal(satchel_get_or(with, mine), "bound");
     assert_int_equal(satchel_get(NULL, &data), SATCHEL_EINVAL);
     assert_int_equal(satchel_get(with, NULL), SATCHEL_EINVAL);
     assert_null(satchel_get_or(NULL, NULL));
