@@ -8,7 +8,6 @@
 #include "base/log.h"
 #include "engine/internal.h"
 
-#define RETRY_NS INT64_C(250000000)  /* pause of claims and timers after the store refused */
 #define HOT_WAIT_US INT64_C(1000000) /* a task that waits longer than this for its time is kept in the store only */
 
 /* ---- entries ---- */
@@ -367,7 +366,7 @@ static void put_back(struct engine *e, struct change *change, enum engine_result
 
 void batch_pause(struct engine *e)
 {
-    e->retry_ns = e->now_ns + RETRY_NS;
+    e->retry_ns = e->now_ns + e->pause_ns;
 }
 
 static void refused(struct engine *e, enum store_result result)

@@ -16,6 +16,7 @@
 #define PURGE_NS INT64_C(1000000000)
 #define PURGE_BUSY_NS INT64_C(20000000)
 #define PURGE_STEP 200u
+#define PAUSE_NS INT64_C(250000000)
 
 static void report(void *arg, struct attempt *attempt)
 {
@@ -35,6 +36,7 @@ int engine_new(const struct engine_options *options, struct engine **ret, char *
     e->box.event_fd = -1;
     (void)pthread_mutex_init(&e->stats_lock, NULL);
     atomic_init(&e->store_ok, true);
+    e->pause_ns = PAUSE_NS;
     e->changes = malloc(BATCH_CHANGES * sizeof *e->changes);
     e->rows = malloc(BATCH_CHANGES * sizeof(struct store_change *));
     e->recent = recent_new(options->recent_bytes, options->retain_us);
@@ -209,12 +211,13 @@ static void *engine_main(void *arg)
     return NULL;
 }
 
-/* Without the file everything works; a crash then costs claims that had not started a life, too. */
+/* Without the file everything works; a crash then costs claims that had not started a life, too.  A batch holds the
+ * marks of its reports until the commit, and takes others for its claims. */
 static void open_marks(struct engine *e)
 {
     if (!e->options.started_path)
         return;
-    int err = started_open(e->options.started_path, e->options.workers + CLAIMS_AHEAD_MAX, &e->marks);
+    int err = started_open(e->options.started_path, e->options.workers + CLAIMS_AHEAD_MAX + BATCH_CLAIMS, &e->marks);
     if (err)
         LOG_WARNING("cannot keep which attempts have started; after a crash all claimed ones count as lost",
                     LOG_TEXT("file", e->options.started_path), LOG_TEXT("reason", strerror(-err)));

@@ -97,6 +97,7 @@ struct engine {
     struct attempt *held;       /* reports that the store has refused, to be tried again; linked by mail.next */
     int64_t now_us, now_ns;     /* of this turn */
     int64_t retry_ns;           /* the store refused: claims and timers rest until then */
+    int64_t pause_ns;           /* how long; constant once started */
     int64_t purge_ns;
     int64_t stop_ns, kill_ns; /* stages of a stop */
     bool abandoned;           /* the stop gave up on a worker that does not return */
