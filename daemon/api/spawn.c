@@ -9,6 +9,7 @@
 #include "api/internal.h"
 #include "base/log.h"
 #include "proto/json_out.h"
+#include "task/propagate.h"
 #include "task/submission.h"
 
 struct spawn_call {
@@ -64,7 +65,7 @@ static int read_submission(struct api *api, const struct attempt *attempt, struc
 {
     struct buf origins = BUF_INIT;
     struct config *config = api_config(api);
-    satchel_context *context = satchel_capture();
+    satchel_context *context = propagate_permitted(attempt->type->propagate | PROPAGATE_TENANT); /* not as nobody */
     int result = -1;
     if (context)
         write_origins(context, attempt->spec->id, &origins);

@@ -345,6 +345,7 @@ static void put_back(struct engine *e, struct change *change, enum engine_result
     if (change->claim)
         withdraw_claim(e, change, entry);
     if (!change->before.existed) {
+        waiters_dismiss(e, entry); /* who came within this batch */
         entry_drop(e, entry);
         return;
     }

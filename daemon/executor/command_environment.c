@@ -5,7 +5,7 @@
 #include <stdlib.h>
 
 #include "executor/command.h"
-#include "proto/timetext.h"
+#include "task/propagate.h"
 
 #define PATH_DEFAULT "PATH=/usr/local/bin:/usr/bin:/bin"
 
@@ -90,45 +90,6 @@ void command_environment_release(struct command *command)
 }
 
 /* ---- one attempt's ---- */
-
-static int forget_other(satchel_var *var, void *data, void *arg)
-{
-    (void)data;
-    (void)arg;
-    for (int which = 0; which < SATCHEL_KNOWN_COUNT; which++)
-        if (var == satchel_known_var((satchel_known)which))
-            return SATCHEL_OK;
-    return satchel_var_header(var) ? satchel_unset(var, NULL) : SATCHEL_OK;
-}
-
-/* The current context without what `propagate` keeps back; a reference of the caller's, or NULL. */
-static satchel_context *permitted(unsigned propagate)
-{
-    static const struct {
-        unsigned bit;
-        satchel_known which;
-    } table[] = {{PROPAGATE_TRACE, SATCHEL_TRACEPARENT},
-                 {PROPAGATE_TRACE, SATCHEL_TRACESTATE},
-                 {PROPAGATE_TENANT, SATCHEL_TENANT},
-                 {PROPAGATE_REQUEST_ID, SATCHEL_REQUEST_ID},
-                 {PROPAGATE_REQUEST_ID, SATCHEL_CORRELATION_ID},
-                 {PROPAGATE_DEADLINE, SATCHEL_DEADLINE},
-                 {PROPAGATE_BAGGAGE, SATCHEL_BAGGAGE}};
-    satchel_context *context = satchel_capture();
-    if (!context || (propagate & PROPAGATE_ALL) == PROPAGATE_ALL)
-        return context;
-    int status = satchel_context_enter(context);
-    for (size_t i = 0; i < sizeof table / sizeof table[0] && status == SATCHEL_OK; i++)
-        if (!(propagate & table[i].bit) && satchel_context_has(context, satchel_known_var(table[i].which)))
-            status = satchel_unset(satchel_known_var(table[i].which), NULL);
-    if (status == SATCHEL_OK && !(propagate & PROPAGATE_VARIABLES))
-        status = satchel_context_each(context, forget_other, NULL);
-    (void)satchel_context_exit(context);
-    if (status == SATCHEL_OK)
-        return context;
-    satchel_context_unref(context);
-    return NULL;
-}
 
 struct collect {
     struct buf *text; /* "NAME=value\0" one after the other */
@@ -224,7 +185,7 @@ int command_environment(const struct command *command, const struct attempt *att
 {
     struct environment e = {0};
     struct collect own = {&e.text, 0};
-    satchel_context *context = permitted(attempt->type->propagate);
+    satchel_context *context = propagate_permitted(attempt->type->propagate);
     bool ok = context && satchel_context_to_env(context, command->base, &e.propagated) == SATCHEL_OK &&
               add_own(&own, command, attempt, context);
     satchel_context_unref(context);

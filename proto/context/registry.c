@@ -170,7 +170,7 @@ void registry_remove(satchel_var *var)
 
 satchel_var *registry_find(const char *name, size_t len)
 {
-    if (len == 0 || !(atomic_load_explicit(letter(name), memory_order_relaxed) & UINT64_C(1) << (len % 64)))
+    if (len == 0 || !(atomic_load_explicit(letter(name), memory_order_acquire) & UINT64_C(1) << (len % 64)))
         return NULL;
     uint64_t hash = hash_of(name, len);
     struct shard *shard = shard_of(name, len, hash);

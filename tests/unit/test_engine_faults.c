@@ -23,6 +23,7 @@ struct crowd_call {
 static struct crowd_call crowd[CALLS];
 static unsigned n_crowd;
 static atomic_uint n_delivered;
+static const char *_Atomic wrong; /* what the engine's thread saw: only the test's own may fail it */
 static uint64_t dice;
 
 static unsigned below(unsigned n)
@@ -37,11 +38,12 @@ static void on_crowd(struct engine_call *call)
     c->result = call->result;
     c->had_record = call->record.spec != NULL;
     c->state = call->record.status.state;
-    if (c->had_record && call->result != ENGINE_REPLAYED)
-        assert_true(task_id_equal(call->record.spec->id, c->id)); /* never another task's */
-    if (c->had_record && task_state_final(c->state))
-        assert_true(call->record.status.finished_us >= call->record.status.started_us);
-    assert_null(call->spec);
+    if (c->had_record && call->result != ENGINE_REPLAYED && !task_id_equal(call->record.spec->id, c->id))
+        atomic_store(&wrong, "an answer holds another task");
+    if (c->had_record && task_state_final(c->state) && call->record.status.finished_us < call->record.status.started_us)
+        atomic_store(&wrong, "a task finished before it started");
+    if (call->spec)
+        atomic_store(&wrong, "an answered call still holds its submission");
     task_record_release(&call->record);
     (void)atomic_fetch_add(&c->deliveries, 1);
     (void)atomic_fetch_add(&n_delivered, 1);
@@ -129,6 +131,7 @@ static void let_others_change_a_row(void)
         if (!row->forgotten && !task_state_final(row->status.state)) {
             row->status.state = TASK_CANCELED;
             row->status.attempt += 1000;
+            row->status.finished_us = clock_wall_us();
         }
     }
     (void)pthread_mutex_unlock(&the_store->lock);
@@ -168,6 +171,8 @@ static bool bring_to_an_end(void)
 
 static void check_answers(void)
 {
+    if (atomic_load(&wrong))
+        fail_msg("%s", atomic_load(&wrong));
     for (unsigned i = 0; i < n_crowd; i++) {
         const struct crowd_call *c = &crowd[i];
         assert_int_equal(atomic_load(&c->deliveries), 1);
@@ -220,6 +225,7 @@ static void round_of(uint64_t seed, unsigned refuse, unsigned busy, bool fenced,
     dice = the_store->random = seed;
     n_crowd = n_in_hand = 0;
     atomic_store(&n_delivered, 0);
+    atomic_store(&wrong, NULL);
     set_faults(refuse, busy);
     while (n_crowd < CALLS) {
         say_something();
@@ -302,6 +308,7 @@ static void test_stops_and_starts(void **state)
     dice = the_store->random = 6;
     n_crowd = n_in_hand = 0;
     atomic_store(&n_delivered, 0);
+    atomic_store(&wrong, NULL);
     for (unsigned round = 1; round <= 10; round++) {
         start();
         set_faults(10, 0);
