@@ -418,6 +418,28 @@ void stop(void)
     engine = NULL;
 }
 
+static void *stop_main(void *arg)
+{
+    return engine_stop(arg) ? NULL : arg;
+}
+
+void stop_losing_all(void)
+{
+    pthread_t stopper;
+    void *stuck = engine;
+    struct timespec now;
+    assert_int_equal(satchel_thread_create(&stopper, NULL, stop_main, engine), 0);
+    do {
+        struct attempt *attempt;
+        while ((attempt = take(1000000)) != NULL)
+            report(attempt, ATTEMPT_LOST);
+        (void)clock_gettime(CLOCK_REALTIME, &now);
+    } while (pthread_timedjoin_np(stopper, &stuck, &now) != 0);
+    assert_null(stuck);
+    engine_free(engine);
+    engine = NULL;
+}
+
 int setup(void **state)
 {
     (void)state;
@@ -442,11 +464,8 @@ int setup(void **state)
 int teardown(void **state)
 {
     (void)state;
-    struct attempt *attempt;
-    while (engine && (attempt = take(0)) != NULL)
-        report(attempt, ATTEMPT_LOST);
     if (engine)
-        stop();
+        stop_losing_all();
     for (size_t i = 0; i < the_store->n; i++) {
         task_spec_unref(the_store->rows[i].spec);
         task_outcome_unref(the_store->rows[i].outcome);

@@ -57,6 +57,7 @@ int setup(void **state);
 int teardown(void **state);
 void start(void);
 void stop(void);
+void stop_losing_all(void); /* the same, while every attempt that is still handed out is reported as lost */
 
 struct attempt *take(int64_t ns); /* the next attempt, or NULL when none comes in that time */
 void report(struct attempt *attempt, enum attempt_end end);

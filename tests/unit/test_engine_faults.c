@@ -278,26 +278,6 @@ static void test_others_change_rows(void **state)
 
 /* ---- a stop at any moment, and a start after it ---- */
 
-static void *stop_main(void *arg)
-{
-    return engine_stop(arg) ? NULL : arg;
-}
-
-static void lose_all_until_joined(pthread_t stopper)
-{
-    void *stuck = engine;
-    struct timespec now;
-    do {
-        struct attempt *attempt;
-        while (n_in_hand)
-            report(in_hand[--n_in_hand], ATTEMPT_LOST);
-        while ((attempt = take(1000000)) != NULL)
-            report(attempt, ATTEMPT_LOST);
-        (void)clock_gettime(CLOCK_REALTIME, &now);
-    } while (pthread_timedjoin_np(stopper, &stuck, &now) != 0);
-    assert_null(stuck);
-}
-
 static void test_stops_and_starts(void **state)
 {
     (void)state;
@@ -318,11 +298,10 @@ static void test_stops_and_starts(void **state)
                 work_a_little();
         }
         set_faults(0, 0);
-        pthread_t stopper;
-        assert_int_equal(satchel_thread_create(&stopper, NULL, stop_main, engine), 0);
-        lose_all_until_joined(stopper);
+        while (n_in_hand)
+            report(in_hand[--n_in_hand], ATTEMPT_LOST);
+        stop_losing_all();
         assert_int_equal(atomic_load(&n_delivered), n_crowd); /* nobody is left without an answer */
-        engine_free(engine);
     }
     start();
     assert_true(bring_to_an_end());
