@@ -118,7 +118,7 @@ static void run_list_add(struct engine *e, struct live *live)
         e->running->prev_running = &live->next_running;
     e->running = live;
     e->in_flight++;
-    e->in_flight_ns += live->expected_ns;
+    e->in_flight_ns += live->ahead_ns;
 }
 
 static void run_list_remove(struct engine *e, struct live *live)
@@ -128,7 +128,7 @@ static void run_list_remove(struct engine *e, struct live *live)
     if (live->next_running)
         live->next_running->prev_running = live->prev_running;
     e->in_flight--;
-    e->in_flight_ns -= live->expected_ns;
+    e->in_flight_ns -= live->ahead_ns;
 }
 
 static void fail_unknown(struct engine *e, struct entry *entry)
@@ -148,8 +148,10 @@ static void claim(struct engine *e, struct entry *entry, const struct task_type 
         return;
     }
     struct live *live = entry->live;
+    bool unknown = scheduler_expected_ns(&e->scheduler, entry) == INT64_MAX;
     live->expected_ns = scheduler_start(&e->scheduler, entry);
-    (void)task_move(e, entry, TASK_EVENT_CLAIMED); /* a queued task, and room was checked */
+    live->ahead_ns = unknown ? AHEAD_NS : live->expected_ns; /* nothing is claimed to wait behind it */
+    (void)task_move(e, entry, TASK_EVENT_CLAIMED);           /* a queued task, and room was checked */
     live->started_us = e->now_us;
     if (entry->give_up_us)
         entry->give_up_us = entry->spec->deadline_us; /* it has started: only the deadline counts from now on */

@@ -268,7 +268,7 @@ static void withdraw_claim(struct engine *e, struct change *change, struct entry
     struct live *live = entry->live;
     scheduler_end(&e->scheduler, entry, live->expected_ns, 0, false);
     e->in_flight--;
-    e->in_flight_ns -= live->expected_ns;
+    e->in_flight_ns -= live->ahead_ns;
     live->running = false;
     *live->prev_running = live->next_running;
     if (live->next_running)

@@ -37,6 +37,7 @@ struct live {
     enum cancel_reason at_limit; /* what the limit timer means */
     uint32_t limit_slot;         /* in the heap of time limits */
     int64_t expected_ns;         /* what its tenant was charged */
+    int64_t ahead_ns;            /* its share of in_flight_ns */
     int64_t started_us;
 };
 
@@ -90,7 +91,7 @@ struct engine {
     struct heap waits;  /* monotonic: waiting calls */
     struct live *running;
     uint32_t in_flight;
-    int64_t in_flight_ns; /* expected run time of all claimed attempts */
+    int64_t in_flight_ns; /* expected run time of all claimed attempts; one of unknown length fills its worker */
     struct change *changes;
     size_t n_changes;
     struct store_change **rows; /* what is handed to the store */

@@ -16,6 +16,7 @@
 #define EMPTY 8
 #define BAD_OPTIONS 9
 #define PROBE 10
+#define ABORTS 11
 
 #if VARIANT != NO_ABI
 unsigned satchel_plugin_abi(void)
@@ -165,6 +166,22 @@ void satchel_plugin_fini(void)
         (void)fputs("fini\n", out);
         (void)fclose(out);
     }
+}
+
+#elif VARIANT == ABORTS
+
+/* Takes the daemon with it: in each attempt up to the number that args say. */
+static int poison(satchel_task *task, void *user)
+{
+    (void)user;
+    if ((int)satchel_task_attempt(task) <= atoi(satchel_task_args(task, NULL)))
+        abort();
+    return satchel_task_succeed(task, "\"alive\"", 7);
+}
+
+int satchel_plugin_init(satchel_plugin *host)
+{
+    return satchel_plugin_handler(host, "probe.poison", poison, NULL, NULL);
 }
 
 #elif VARIANT != NO_INIT
