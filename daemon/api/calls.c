@@ -19,6 +19,7 @@ static void drop_held(struct api_call *call)
         task_record_release(&call->engine.record);
     } else if (call->holds == CALL_READER) {
         task_record_release(&call->read.record);
+        task_history_release(&call->read.history);
         for (size_t i = 0; i < call->read.n; i++)
             task_record_release(&call->read.records[i]);
         free(call->read.records);
@@ -147,6 +148,7 @@ void call_post_reader(struct api_call *call, struct http_exchange *exchange, enu
                                     .deliver = on_reader_delivered,
                                     .id = call->id,
                                     .tenant = slice_str(call->tenant),
+                                    .with_history = call->with_history,
                                     .query = query};
     if (reader_post(call->api->reader, &call->read))
         return;

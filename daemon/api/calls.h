@@ -28,6 +28,7 @@ struct api_call {
     enum call_view view;
     int64_t prefer_wait_s; /* applied Prefer: wait; negative: none */
     bool prefer_async, prefer_minimal;
+    bool with_history; /* READ_TASK: the attempts as well */
     struct task_id id;
     char tenant[TENANT_MAX + 2];
     char request_id[REQUEST_ID_MAX];

@@ -145,7 +145,7 @@ static size_t write_tasks(const struct list_call *list, struct json_out *j)
     json_out_key(j, "tasks");
     json_out_begin_array(j);
     for (; i < read->n && (i == 0 || j->to->len < PAGE_BYTES); i++)
-        task_render(&read->records[i], list->call.api->node, j);
+        task_render(&read->records[i], NULL, list->call.api->node, j);
     json_out_end_array(j);
     return i;
 }

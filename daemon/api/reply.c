@@ -111,9 +111,15 @@ void reply_empty(struct reply *r, int status)
 
 void reply_task(struct reply *r, int status, const struct task_record *record, const char *node)
 {
+    reply_task_history(r, status, record, NULL, node);
+}
+
+void reply_task_history(struct reply *r, int status, const struct task_record *record,
+                        const struct task_history *history, const char *node)
+{
     struct buf *body = scratch();
     struct json_out j = json_out_to(body);
-    task_render(record, node, &j);
+    task_render(record, history, node, &j);
     send_buffer(r, status, "application/json", body);
 }
 

@@ -26,6 +26,8 @@ void reply_json(struct reply *r, int status, struct slice body);
 void reply_buffer(struct reply *r, int status, const struct buf *body); /* JSON; a failed buffer: 503 */
 void reply_empty(struct reply *r, int status);
 void reply_task(struct reply *r, int status, const struct task_record *record, const char *node);
+void reply_task_history(struct reply *r, int status, const struct task_record *record,
+                        const struct task_history *history, const char *node); /* history NULL: without attempts */
 void reply_task_minimal(struct reply *r, int status, const struct task_record *record);
 void reply_problem(struct reply *r, const struct problem *problem);
 void reply_not_found(struct reply *r);

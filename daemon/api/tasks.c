@@ -68,6 +68,8 @@ static void reply_view(struct api_call *call, struct http_exchange *exchange, co
     }
     if (call->view == VIEW_RESULT)
         reply_result(&reply, record, call->api->node);
+    else if (call->with_history)
+        reply_task_history(&reply, 200, record, &call->read.history, call->api->node);
     else
         reply_task(&reply, 200, record, call->api->node);
 }
@@ -111,6 +113,11 @@ static bool view_recent(struct api_call *call, struct http_exchange *exchange)
 
 static bool answer_wait(struct api_call *call, struct http_exchange *exchange)
 {
+    if (call->with_history) { /* the engine does not know the earlier attempts */
+        call->answer = answer_read;
+        call_post_reader(call, exchange, READ_TASK);
+        return false;
+    }
     switch (call->engine.result) {
     case ENGINE_OK: reply_view(call, exchange, &call->engine.record); return true;
     case ENGINE_NOT_LIVE: /* finished, or never there */
@@ -132,53 +139,68 @@ static bool answer_wait(struct api_call *call, struct http_exchange *exchange)
     }
 }
 
-/* 0 and how long to wait, or -1: replied.  The query counts before the header. */
-static int read_wait(struct visit *visit, int64_t *ret_wait_ns, int64_t *ret_prefer_s)
+struct view_options {
+    int64_t wait_ns, prefer_s; /* prefer_s negative: no preference was applied */
+    bool attempts;
+};
+
+/* NULL, or what is wrong with the value of `wait` or `attempts`. */
+static const char *read_options(struct visit *visit, const struct params *params, struct view_options *ret)
 {
-    static const char *const known[] = {"wait", NULL};
     struct preferences prefer;
+    struct slice wait = params_get(params, "wait"), attempts = params_get(params, "attempts");
+    int64_t us;
+    ret->wait_ns = 0;
+    ret->prefer_s = -1;
+    ret->attempts = attempts.data && slice_eq_str(attempts, "true");
+    if (attempts.data && !ret->attempts && !slice_eq_str(attempts, "false"))
+        return "Query parameter \"attempts\": it must be true or false.";
+    if (wait.data && !duration_parse(wait.data, wait.len, &us))
+        return "Query parameter \"wait\": it must be a duration, such as 30s or 500ms, or a number of seconds.";
+    prefer_read(visit->request, &prefer);
+    if (wait.data) /* the query counts before the header */
+        ret->wait_ns = wait_of_duration(visit->config, us);
+    else if (prefer.has_wait)
+        ret->wait_ns = wait_of_preference(visit->config, &prefer, &ret->prefer_s);
+    return NULL;
+}
+
+/* False: replied. */
+static bool read_query(struct visit *visit, enum call_view view, struct view_options *ret)
+{
+    static const char *const of_task[] = {"wait", "attempts", NULL}, *const of_result[] = {"wait", NULL};
     struct params params;
     struct problem problem = {0};
-    int64_t us = 0;
-    *ret_prefer_s = -1;
-    if (params_parse(visit->request->query, known, &params, &problem) < 0) {
+    if (params_parse(visit->request->query, view == VIEW_TASK ? of_task : of_result, &params, &problem) < 0) {
         fail(visit, &problem);
-        return -1;
+        return false;
     }
-    struct slice value = params_get(&params, "wait");
-    bool given = value.data != NULL, good = given && duration_parse(value.data, value.len, &us);
+    const char *wrong = read_options(visit, &params, ret);
     params_release(&params);
-    if (given && !good) {
-        problem_set(&problem, PROBLEM_INVALID_PARAMETER,
-                    "Query parameter \"wait\": it must be a duration, such as 30s or 500ms, or a number of seconds.");
-        fail(visit, &problem);
-        return -1;
-    }
-    prefer_read(visit->request, &prefer);
-    *ret_wait_ns = 0;
-    if (given)
-        *ret_wait_ns = wait_of_duration(visit->config, us);
-    else if (prefer.has_wait)
-        *ret_wait_ns = wait_of_preference(visit->config, &prefer, ret_prefer_s);
-    return 0;
+    if (!wrong)
+        return true;
+    problem_set(&problem, PROBLEM_INVALID_PARAMETER, "%s", wrong);
+    fail(visit, &problem);
+    return false;
 }
 
 static void read_task(struct visit *visit, enum call_view view)
 {
     struct task_id id;
-    int64_t wait_ns, prefer_s;
-    if (read_wait(visit, &wait_ns, &prefer_s) < 0 || !read_id(visit, &id))
+    struct view_options options;
+    if (!read_query(visit, view, &options) || !read_id(visit, &id))
         return;
-    struct api_call *call = call_new(visit, sizeof *call, wait_ns > 0 ? answer_wait : answer_read);
+    struct api_call *call = call_new(visit, sizeof *call, options.wait_ns > 0 ? answer_wait : answer_read);
     if (!call)
         return;
     call->id = id;
     call->view = view;
-    call->prefer_wait_s = prefer_s;
-    if (view_recent(call, visit->exchange))
+    call->prefer_wait_s = options.prefer_s;
+    call->with_history = options.attempts;
+    if (!options.attempts && view_recent(call, visit->exchange))
         call_release(call);
-    else if (wait_ns > 0)
-        call_post_engine(call, visit->exchange, ENGINE_WAIT, wait_ns);
+    else if (options.wait_ns > 0)
+        call_post_engine(call, visit->exchange, ENGINE_WAIT, options.wait_ns);
     else
         call_post_reader(call, visit->exchange, READ_TASK);
 }

@@ -17,6 +17,7 @@ void attempt_release(struct engine *e, struct attempt *attempt)
     task_spec_unref(attempt->spec);
     satchel_cancel_unref(attempt->cancel);
     task_outcome_unref(attempt->outcome);
+    buf_release(&attempt->sent);
     free(attempt);
 }
 
@@ -251,6 +252,21 @@ static void free_slot(struct engine *e, struct entry *entry, struct attempt *att
     run_list_remove(e, live);
 }
 
+/* The task's row tells of the last attempt; of an earlier one, or where its variables went, a row of its own does. */
+static void keep_attempt(struct change *change, struct attempt *attempt, enum task_event event)
+{
+    bool goes_on = event == TASK_EVENT_BACKOFF || event == TASK_EVENT_LOST;
+    if (event == TASK_EVENT_RELEASED || !(goes_on || attempt->sent.len))
+        return;
+    batch_keep_attempt(change, &(struct task_attempt){
+                                   .number = attempt->number,
+                                   .started_us = attempt->started_us,
+                                   .finished_us = attempt->finished_us,
+                                   .outcome = change->outcome,
+                                   .sent = buf_ok(&attempt->sent) ? buf_slice(&attempt->sent) : (struct slice){0},
+                               });
+}
+
 bool attempt_report(struct engine *e, struct attempt *attempt)
 {
     struct entry *entry = entries_find(&e->entries, attempt->spec->id);
@@ -270,6 +286,7 @@ bool attempt_report(struct engine *e, struct attempt *attempt)
     struct change *change = batch_touch(e, entry);
     change->outcome = outcome_of(attempt, event);
     change->report = attempt;
+    keep_attempt(change, attempt, event);
     if (live && attempt->started_us)
         live->started_us = attempt->started_us;
     if (event == TASK_EVENT_BACKOFF) {

@@ -147,6 +147,14 @@ struct change *batch_touch(struct engine *e, struct entry *entry)
     return change;
 }
 
+void batch_keep_attempt(struct change *change, const struct task_attempt *ended)
+{
+    task_outcome_unref(change->ended.outcome);
+    change->ended = *ended;
+    change->ended.outcome = task_outcome_ref(ended->outcome);
+    change->row.ended = &change->ended;
+}
+
 /* Arms the entry's wall clock timer as its state says. */
 static void arm(struct engine *e, struct entry *entry)
 {
@@ -306,6 +314,12 @@ static void fenced(struct engine *e, struct change *change)
     entry_drop(e, entry);
 }
 
+static void release_outcomes(struct change *change)
+{
+    task_outcome_unref(change->outcome);
+    task_outcome_unref(change->ended.outcome);
+}
+
 static void committed(struct engine *e)
 {
     struct attempt *first = NULL, **last = &first;
@@ -321,7 +335,7 @@ static void committed(struct engine *e)
         }
         if (change->report)
             attempt_release(e, change->report);
-        task_outcome_unref(change->outcome);
+        release_outcomes(change);
     }
     *last = NULL;
     if (first)
@@ -337,7 +351,7 @@ static void put_back(struct engine *e, struct change *change, enum engine_result
         change->calls = call->next_waiter;
         call_answer(e, call, result);
     }
-    task_outcome_unref(change->outcome);
+    release_outcomes(change);
     if (change->entry == ENTRY_NONE)
         return;
     struct entry *entry = entries_at(&e->entries, change->entry);

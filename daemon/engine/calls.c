@@ -283,6 +283,11 @@ static void retry(struct engine *e, struct engine_call *call)
     change->row.clear_outcome = true;
     entry->spec = record.spec;
     e->hot_bytes += record.spec->size;
+    if (record.status.attempt) /* the row will tell of another one */
+        batch_keep_attempt(change, &(struct task_attempt){.number = record.status.attempt,
+                                                          .started_us = record.status.started_us,
+                                                          .finished_us = record.status.finished_us,
+                                                          .outcome = record.outcome});
     task_outcome_unref(record.outcome);
     entry->attempt = record.status.attempt;
     entry->priority = record.spec->priority < PRIORITIES ? record.spec->priority : PRIORITIES - 1;

@@ -56,6 +56,7 @@ struct change {
     uint32_t entry;               /* ENTRY_NONE: a row without an entry (DELETE) */
     bool forced;                  /* written although only a flag changed */
     struct task_outcome *outcome; /* a reference */
+    struct task_attempt ended;    /* row.ended points here; holds a reference of its outcome */
     struct engine_call *calls;    /* answered after the commit */
     struct attempt *claim;        /* dispatched after the commit */
     struct attempt *report;       /* what ended; released after the commit, kept if it is refused */
@@ -109,6 +110,7 @@ struct engine {
 
 /* batch.c */
 struct change *batch_touch(struct engine *e, struct entry *entry); /* NULL: the batch is full or out of memory */
+void batch_keep_attempt(struct change *change, const struct task_attempt *ended); /* adds a reference to its outcome */
 struct change *batch_add_row(struct engine *e, struct task_id id);
 /* Applies an event: state, counters, queues and timers.  False: the table refuses it, or no room in the batch. */
 bool task_move(struct engine *e, struct entry *entry, enum task_event event);

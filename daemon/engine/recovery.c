@@ -66,6 +66,8 @@ static void recover_running(struct engine *e, struct entry *entry, bool used_up)
             ERROR_TYPE_LOST, SLICE_LITERAL("the attempt was cut off by a crash, once more than max_lost allows"));
     if (event == TASK_EVENT_CANCEL)
         change->outcome = task_outcome_failure(ERROR_TYPE_CANCELED, SLICE_LITERAL("canceled while it ran"));
+    if (event == TASK_EVENT_LOST)
+        batch_keep_attempt(change, &(struct task_attempt){.number = entry->attempt, .finished_us = e->now_us});
     e->stats.attempts_lost += event == TASK_EVENT_LOST || event == TASK_EVENT_GAVE_UP;
 }
 

@@ -61,6 +61,18 @@ void attempt_lose(struct attempt *attempt, const char *message)
     end(attempt, ATTEMPT_LOST, task_outcome_failure(ERROR_TYPE_LOST, slice_str(message)));
 }
 
+void attempt_sent(struct attempt *attempt, const char *to, struct slice target)
+{
+    if (attempt->sent.len)
+        buf_append_char(&attempt->sent, ',');
+    struct json_out j = json_out_to(&attempt->sent);
+    json_out_begin_object(&j);
+    json_out_member(&j, "to", slice_str(to));
+    json_out_member(&j, "target", target);
+    json_out_member_i64(&j, "propagate", attempt->type->propagate);
+    json_out_end_object(&j);
+}
+
 void attempt_end_canceled(struct attempt *attempt)
 {
     switch ((enum cancel_reason)satchel_cancel_reason(attempt->cancel)) {

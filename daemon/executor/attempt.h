@@ -62,6 +62,7 @@ struct attempt {
     enum attempt_end end;
     struct task_outcome *outcome; /* owned; NULL: out of memory (counts as failed, oom) */
     int64_t retry_after_us;       /* the executor asks for this pause; negative: the backoff decides */
+    struct buf sent;              /* see attempt_sent */
 };
 
 /* Shorthands for executors: each ends the attempt; the last call counts. */
@@ -72,6 +73,9 @@ void attempt_fail(struct attempt *attempt, bool final, enum error_type error, co
 void attempt_succeed_text(struct attempt *attempt, struct slice text);
 /* Cut off by no fault of its own: repeated, and counted apart from failures. */
 void attempt_lose(struct attempt *attempt, const char *message);
+/* Notes for the audit view that the current context left the process: `to` is the kind of destination, `target` names
+ * it, and the task type's `propagate` says which variables went. */
+void attempt_sent(struct attempt *attempt, const char *to, struct slice target);
 /* Fails the attempt as its fired cancel object says: canceled, timeout, deadline, or lost at a shutdown. */
 void attempt_end_canceled(struct attempt *attempt);
 

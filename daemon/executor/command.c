@@ -172,6 +172,7 @@ static void run_command(const struct task_type *type, struct attempt *attempt)
         free_arguments(arguments);
         return;
     }
+    attempt_sent(attempt, "environment", slice_str(arguments[0]));
     int err = command_run(command, attempt, arguments, environment.variables, &result);
     environment_release(&environment);
     free_arguments(arguments);

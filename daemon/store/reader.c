@@ -25,13 +25,19 @@ struct reader {
     atomic_bool stopping;
 };
 
-static void answer(struct read_source *source, struct read_call *call)
+static void begin_answer(struct read_call *call)
 {
     call->gone = false;
     call->record = (struct task_record){0};
+    call->history = (struct task_history){0};
     call->records = NULL;
     call->n = 0;
     call->next = (struct task_id){0, 0};
+}
+
+static void answer(struct read_source *source, struct read_call *call)
+{
+    begin_answer(call);
     if (call->kind == READ_TASK)
         source->ops->task(source, call);
     else
@@ -40,11 +46,7 @@ static void answer(struct read_source *source, struct read_call *call)
 
 static void refuse(struct read_call *call, enum store_result result)
 {
-    call->gone = false;
-    call->record = (struct task_record){0};
-    call->records = NULL;
-    call->n = 0;
-    call->next = (struct task_id){0, 0};
+    begin_answer(call);
     call->result = result;
     call->deliver(call);
 }

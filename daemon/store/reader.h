@@ -30,6 +30,7 @@ struct read_call { /* embedded in the caller's request; the reader's until deliv
     /* READ_TASK */
     struct task_id id;
     struct slice tenant; /* data NULL: any; another tenant's task is not found */
+    bool with_history;
     /* READ_LIST: slices must stay valid until delivered */
     struct list_query query;
     /* the answer: owned by the caller once delivered */
@@ -37,6 +38,7 @@ struct read_call { /* embedded in the caller's request; the reader's until deliv
     bool gone;                   /* READ_TASK, NOT_FOUND: it existed and was deleted; `record.status` holds what is
                                      left (state, times) and record.spec is NULL */
     struct task_record record;   /* READ_TASK */
+    struct task_history history; /* READ_TASK with_history */
     struct task_record *records; /* READ_LIST: an array of n (free each with task_record_release, then free) */
     size_t n;
     struct task_id next; /* READ_LIST: where the next page starts; none: the end */

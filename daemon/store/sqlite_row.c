@@ -356,28 +356,35 @@ static int read_spec(sqlite3_stmt *row, const struct bodies *bodies, struct task
     return rc;
 }
 
-static int read_outcome(sqlite3_stmt *row, const struct bodies *bodies, struct task_outcome **ret)
+int sqlite_outcome_read(int64_t stored, struct slice message, struct task_outcome **ret)
 {
-    if (sqlite3_column_type(row, COLUMN_OUTCOME) == SQLITE_NULL)
-        return SQLITE_OK;
-    uint64_t packed = (uint64_t)sqlite3_column_int64(row, COLUMN_OUTCOME);
+    uint64_t packed = (uint64_t)stored;
     if ((packed & 0xff) >= ERROR_TYPE_COUNT)
         return SQLITE_CORRUPT;
-    struct task_outcome *outcome =
-        task_outcome_failure((enum error_type)(packed & 0xff), bodies->text[SQLITE_BODY_MESSAGE]);
+    struct task_outcome *outcome = task_outcome_failure((enum error_type)(packed & 0xff), message);
     if (!outcome)
         return SQLITE_NOMEM;
-    if (bodies->text[SQLITE_BODY_RESULT].len) {
-        outcome->result = blob_new(bodies->text[SQLITE_BODY_RESULT]);
-        if (!outcome->result) {
-            task_outcome_unref(outcome);
-            return SQLITE_NOMEM;
-        }
-    }
     outcome->has_exit_code = packed & HAS_EXIT_CODE;
     outcome->exit_code = outcome->has_exit_code ? (int)(uint32_t)(packed >> 32) : 0;
     outcome->signal_number = (int)(packed >> 9 & 0x7f);
     outcome->http_status = (int)(packed >> 16 & 0xffff);
+    *ret = outcome;
+    return SQLITE_OK;
+}
+
+static int read_outcome(sqlite3_stmt *row, const struct bodies *bodies, struct task_outcome **ret)
+{
+    if (sqlite3_column_type(row, COLUMN_OUTCOME) == SQLITE_NULL)
+        return SQLITE_OK;
+    struct task_outcome *outcome;
+    int rc =
+        sqlite_outcome_read(sqlite3_column_int64(row, COLUMN_OUTCOME), bodies->text[SQLITE_BODY_MESSAGE], &outcome);
+    if (rc != SQLITE_OK)
+        return rc;
+    if (bodies->text[SQLITE_BODY_RESULT].len && !(outcome->result = blob_new(bodies->text[SQLITE_BODY_RESULT]))) {
+        task_outcome_unref(outcome);
+        return SQLITE_NOMEM;
+    }
     *ret = outcome;
     return SQLITE_OK;
 }

@@ -97,6 +97,7 @@ struct sqlite_row_scratch {
 };
 
 int64_t sqlite_outcome_pack(const struct task_outcome *outcome);
+int sqlite_outcome_read(int64_t stored, struct slice message, struct task_outcome **ret); /* without its result */
 /* The bodies that an outcome has; `ret_aside` gets the bits of those that do not fit the row. */
 struct slice sqlite_outcome_body(const struct task_outcome *outcome, enum sqlite_body kind);
 unsigned sqlite_outcome_aside(const struct task_outcome *outcome);

@@ -70,6 +70,13 @@ static int drop_payloads(struct sqlite_store *store, int64_t seq, enum sqlite_bo
     return sqlite_db_run(stmt);
 }
 
+static int drop_attempts(struct sqlite_store *store, int64_t seq)
+{
+    sqlite3_stmt *stmt = store->statements[STATEMENT_ATTEMPTS_DROP];
+    (void)sqlite3_bind_int64(stmt, 1, seq);
+    return sqlite_db_run(stmt);
+}
+
 static int drop_row(struct sqlite_store *store, int64_t seq)
 {
     sqlite3_stmt *stmt = store->statements[STATEMENT_TASK_DROP];
@@ -165,6 +172,24 @@ static unsigned bind_outcome(sqlite3_stmt *stmt, const struct store_change *chan
     return aside;
 }
 
+static int put_attempt(struct sqlite_store *store, const struct store_change *change)
+{
+    const struct task_attempt *ended = change->ended;
+    sqlite3_stmt *stmt = store->statements[STATEMENT_ATTEMPT_PUT];
+    (void)sqlite3_clear_bindings(stmt);
+    (void)sqlite3_bind_int64(stmt, 1, sqlite_id_seq(change->id));
+    (void)sqlite3_bind_int64(stmt, 2, ended->number);
+    if (ended->started_us)
+        (void)sqlite3_bind_int64(stmt, 3, ended->started_us);
+    (void)sqlite3_bind_int64(stmt, 4, ended->finished_us);
+    if (ended->outcome) {
+        (void)sqlite3_bind_int64(stmt, 5, sqlite_outcome_pack(ended->outcome));
+        sqlite_db_bind_text(stmt, 6, slice_str(ended->outcome->message));
+    }
+    sqlite_db_bind_text(stmt, 7, ended->sent);
+    return sqlite_db_run(stmt);
+}
+
 /* Can the row have an outcome's bodies in `payload` already?  Not when its first attempt ends. */
 static bool may_have_bodies(const struct store_change *change)
 {
@@ -189,6 +214,8 @@ static int apply_update(struct sqlite_store *store, struct store_change *change)
         rc = drop_payloads(store, sqlite_id_seq(change->id), SQLITE_BODY_RESULT, SQLITE_BODY_MESSAGE);
     if (rc == SQLITE_DONE && aside)
         rc = put_payloads(store, change, aside);
+    if (rc == SQLITE_DONE && change->ended)
+        rc = put_attempt(store, change);
     return rc;
 }
 
@@ -204,6 +231,8 @@ int sqlite_bury(struct sqlite_store *store, const struct sqlite_dead *dead)
         rc = drop_row(store, dead->seq);
     if (rc == SQLITE_DONE)
         rc = sqlite_listing_remove(store, dead->tenant, dead->seq);
+    if (rc == SQLITE_DONE)
+        rc = drop_attempts(store, dead->seq);
     if (rc == SQLITE_DONE && dead->aside)
         rc = drop_payloads(store, dead->seq, SQLITE_BODY_ARGS, SQLITE_BODY_MESSAGE);
     return rc;

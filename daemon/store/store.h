@@ -12,11 +12,11 @@ struct store;
 
 enum store_result {
     STORE_OK = 0,
-    STORE_FENCED = 1,       /* an update whose expected state and attempt are not the row's: nothing written */
+    STORE_FENCED = 1, /* an update whose expected state and attempt are not the row's: nothing written */
     STORE_NOT_FOUND = 2,
-    STORE_FULL = -1,        /* no space (or a limit): nothing of the batch was written; may work later */
-    STORE_BUSY = -2,        /* not reachable or locked just now; nothing written */
-    STORE_FATAL = -3        /* a failed fsync, corruption: the process must stop and recover */
+    STORE_FULL = -1, /* no space (or a limit): nothing of the batch was written; may work later */
+    STORE_BUSY = -2, /* not reachable or locked just now; nothing written */
+    STORE_FATAL = -3 /* a failed fsync, corruption: the process must stop and recover */
 };
 
 #define STORE_KEY_SIZE 32
@@ -30,10 +30,12 @@ struct store_change {
     const struct task_spec *spec; /* INSERT: the whole of it.  UPDATE: may be NULL */
     enum task_state expect_state; /* UPDATE, FORGET: the row's state and attempt before the batch */
     uint32_t expect_attempt;
-    struct task_status status;            /* what to write.  UPDATE: started_us 0 and a negative progress leave the
+    struct task_status status;          /* what to write.  UPDATE: started_us 0 and a negative progress leave the
                                              row's own values, since a waiting task's are not kept in memory */
-    const struct task_outcome *outcome;   /* NULL: leave what is there; written with a finished attempt */
-    bool clear_outcome;                   /* a retry by hand: forget result and error */
+    const struct task_outcome *outcome; /* NULL: leave what is there; written with a finished attempt */
+    bool clear_outcome;                 /* a retry by hand: forget result and error */
+    const struct task_attempt *ended;   /* an attempt to be kept beside the task; NULL: none.  One that is kept
+                                             already stays as it is */
     /* INSERT with an idempotency key: SHA-256 over tenant and key, and over the submission; else key is NULL */
     const unsigned char *key, *fingerprint;
     int64_t key_expires_us;
@@ -77,9 +79,9 @@ struct store {
 };
 
 struct store_options {
-    const char *url;      /* "sqlite:PATH"; later "postgresql://..." */
-    int64_t retain_us;    /* default time a finished task is kept */
-    size_t wal_limit;     /* bytes of write-ahead log before a checkpoint is forced; 0: the default */
+    const char *url;   /* "sqlite:PATH"; later "postgresql://..." */
+    int64_t retain_us; /* default time a finished task is kept */
+    size_t wal_limit;  /* bytes of write-ahead log before a checkpoint is forced; 0: the default */
 };
 
 /* 0, or -1 with the reason (what, which file, what to do) in `error`. */

@@ -8,6 +8,7 @@
 #include <strings.h>
 
 #include "proto/json_in.h"
+#include "task/attempts.h"
 
 /* ---- context ---- */
 
@@ -110,6 +111,14 @@ static void write_error(const struct task_outcome *outcome, struct json_out *j)
     json_out_end_object(j);
 }
 
+void task_render_end(const struct task_outcome *outcome, struct json_out *j)
+{
+    if (outcome->has_exit_code)
+        json_out_member_i64(j, "exit_code", outcome->exit_code);
+    if (outcome->error != ERROR_TYPE_NONE)
+        write_error(outcome, j);
+}
+
 static void write_outcome(const struct task_record *record, struct json_out *j)
 {
     const struct task_outcome *outcome = record->outcome;
@@ -120,12 +129,8 @@ static void write_outcome(const struct task_record *record, struct json_out *j)
         else
             json_out_null(j);
     }
-    if (!outcome)
-        return;
-    if (outcome->has_exit_code)
-        json_out_member_i64(j, "exit_code", outcome->exit_code);
-    if (outcome->error != ERROR_TYPE_NONE)
-        write_error(outcome, j);
+    if (outcome)
+        task_render_end(outcome, j);
 }
 
 static void write_status(const struct task_status *status, const char *node, struct json_out *j)
@@ -145,7 +150,8 @@ static void write_status(const struct task_status *status, const char *node, str
         json_out_null(j);
 }
 
-void task_render(const struct task_record *record, const char *node, struct json_out *j)
+void task_render(const struct task_record *record, const struct task_history *history, const char *node,
+                 struct json_out *j)
 {
     const struct task_spec *spec = record->spec;
     const struct task_status *status = &record->status;
@@ -170,6 +176,10 @@ void task_render(const struct task_record *record, const char *node, struct json
     json_out_time(j, spec->created_us);
     write_status(status, node, j);
     write_outcome(record, j);
+    if (history) {
+        json_out_key(j, "attempts");
+        task_attempts_render(record, history, node, j);
+    }
     json_out_end_object(j);
 }
 

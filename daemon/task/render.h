@@ -8,8 +8,11 @@
 #define CONTEXT_MEMBERS_MAX 256u /* more than a context may hold: submission.c bounds it */
 
 /* Writes one JSON object.  `node` names this daemon; shown for tasks that have been started.  Secret variables are
- * left out. */
-void task_render(const struct task_record *record, const char *node, struct json_out *j);
+ * left out.  `history` (NULL: not shown) becomes "attempts". */
+void task_render(const struct task_record *record, const struct task_history *history, const char *node,
+                 struct json_out *j);
+/* "exit_code" and "error" as members of the object that is open. */
+void task_render_end(const struct task_outcome *outcome, struct json_out *j);
 /* {"id": ..., "state": ...}: for callers that asked for little. */
 void task_render_minimal(const struct task_record *record, struct json_out *j);
 

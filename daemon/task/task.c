@@ -105,3 +105,12 @@ void task_record_release(struct task_record *record)
     task_outcome_unref(record->outcome);
     *record = (struct task_record){0};
 }
+
+void task_history_release(struct task_history *history)
+{
+    for (size_t i = 0; i < history->n; i++)
+        task_outcome_unref(history->attempts[i].outcome);
+    free(history->attempts);
+    buf_release(&history->text);
+    *history = (struct task_history){0};
+}

@@ -96,6 +96,24 @@ struct task_outcome *task_outcome_failure(enum error_type error, struct slice me
 struct task_outcome *task_outcome_ref(struct task_outcome *outcome);
 void task_outcome_unref(struct task_outcome *outcome);
 
+/* One attempt that has ended, as it is kept beside its task. */
+struct task_attempt {
+    uint32_t number;
+    int64_t started_us; /* 0: as the task's row says */
+    int64_t finished_us;
+    struct task_outcome *outcome; /* NULL: cut off */
+    struct slice sent;            /* members of a JSON array: where its context's variables went; empty: nowhere but to
+                                     an in-process handler */
+};
+
+/* The attempts that ended before the last one, and the last one where something is kept of it; by number. */
+struct task_history {
+    struct task_attempt *attempts;
+    size_t n;
+    struct buf text; /* what the slices point into */
+};
+void task_history_release(struct task_history *history);
+
 /* One whole task, as an answer shows it. */
 struct task_record {
     struct task_spec *spec;

@@ -80,7 +80,7 @@ static void check_spec(struct task_spec *spec)
           "a context that cannot be read back");
     check(satchel_context_equal(back, spec->live), "a context that comes back changed");
     satchel_context_unref(back);
-    task_render(&record, "node", &j);
+    task_render(&record, NULL, "node", &j);
     json_t *json = json_in_load(buf_slice(&out), 64, error);
     check(json != NULL, "a task that is not JSON");
     json_decref(json);

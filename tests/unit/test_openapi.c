@@ -162,7 +162,7 @@ static void every_member_of_a_task_is_described(void **state)
     struct task_record record = {.spec = s.spec, .status = {.state = TASK_SUCCEEDED}};
     struct buf out = BUF_INIT;
     struct json_out j = json_out_to(&out);
-    task_render(&record, "here", &j);
+    task_render(&record, NULL, "here", &j);
     json_t *task = json_loadb(out.data, out.len, 0, NULL);
     json_t *described = at("/components/schemas/Task/properties"), *required = at("/components/schemas/Task/required");
     const char *name;

@@ -40,7 +40,7 @@ static char *render(const struct task_record *record)
 {
     struct buf out = BUF_INIT;
     struct json_out j = json_out_to(&out);
-    task_render(record, "here", &j);
+    task_render(record, NULL, "here", &j);
     assert_true(buf_ok(&out));
     return buf_take(&out, NULL);
 }
