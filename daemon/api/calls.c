@@ -218,3 +218,25 @@ void call_reply_read_failed(struct api_call *call, struct http_exchange *exchang
     call_reply_begin(call, exchange, &reply);
     reply_problem(&reply, &problem);
 }
+
+static void reply_absent(struct api_call *call, struct http_exchange *exchange)
+{
+    struct reply reply;
+    call_reply_begin(call, exchange, &reply);
+    reply_field(&reply, "Vary", SLICE_LITERAL("Prefer"));
+    if (!call->read.gone) {
+        reply_not_found(&reply);
+        return;
+    }
+    struct problem problem = {0};
+    problem_set(&problem, PROBLEM_TASK_GONE, "The task was deleted; only its state and times are left.");
+    reply_problem_task(&reply, &problem, call->id, &call->read.record.status);
+}
+
+void call_reply_unread(struct api_call *call, struct http_exchange *exchange)
+{
+    if (call->read.result == STORE_NOT_FOUND)
+        reply_absent(call, exchange);
+    else
+        call_reply_read_failed(call, exchange);
+}

@@ -47,5 +47,7 @@ void call_reply_begin(const struct api_call *call, struct http_exchange *exchang
 /* The problem that an engine's result means, replied. */
 void call_reply_refused(struct api_call *call, struct http_exchange *exchange);
 void call_reply_read_failed(struct api_call *call, struct http_exchange *exchange);
+/* A single read that found no task: gone, never there, or the store cannot be read. */
+void call_reply_unread(struct api_call *call, struct http_exchange *exchange);
 
 #endif

@@ -15,6 +15,7 @@ static const struct route routes[] = {
     ROUTE(POST, "/v1/tasks", "submitTask", ROUTE_TENANT | ROUTE_JSON, on_submit),
     ROUTE(GET, "/v1/tasks/{id}", "getTask", ROUTE_TENANT, on_get),
     ROUTE(GET, "/v1/tasks/{id}/result", "getTaskResult", ROUTE_TENANT, on_result),
+    ROUTE(GET, "/v1/tasks/{id}/context", "getTaskContext", ROUTE_TENANT, on_context),
     ROUTE(GET, "/v1/tasks", "listTasks", ROUTE_TENANT, on_list),
     ROUTE(POST, "/v1/tasks/{id}:cancel", "cancelTask", ROUTE_TENANT, on_cancel),
     ROUTE(POST, "/v1/tasks/{id}:retry", "retryTask", ROUTE_TENANT, on_retry),

@@ -74,30 +74,14 @@ static void reply_view(struct api_call *call, struct http_exchange *exchange, co
         reply_task(&reply, 200, record, call->api->node);
 }
 
-static void reply_absent(struct api_call *call, struct http_exchange *exchange)
-{
-    struct reply reply;
-    call_reply_begin(call, exchange, &reply);
-    reply_field(&reply, "Vary", SLICE_LITERAL("Prefer"));
-    if (!call->read.gone) {
-        reply_not_found(&reply);
-        return;
-    }
-    struct problem problem = {0};
-    problem_set(&problem, PROBLEM_TASK_GONE, "The task was deleted; only its state and times are left.");
-    reply_problem_task(&reply, &problem, call->id, &call->read.record.status);
-}
-
 /* ---- reading ---- */
 
 static bool answer_read(struct api_call *call, struct http_exchange *exchange)
 {
     if (call->read.result == STORE_OK && call->read.record.spec)
         reply_view(call, exchange, &call->read.record);
-    else if (call->read.result == STORE_NOT_FOUND)
-        reply_absent(call, exchange);
     else
-        call_reply_read_failed(call, exchange);
+        call_reply_unread(call, exchange);
     return true;
 }
 
@@ -236,11 +220,7 @@ static void reply_conflict(struct api_call *call, struct http_exchange *exchange
 /* What is not among the tasks may have been deleted: the reader knows. */
 static bool answer_change_read(struct api_call *call, struct http_exchange *exchange)
 {
-    if (call->read.result == STORE_NOT_FOUND) {
-        reply_absent(call, exchange);
-        return true;
-    }
-    call_reply_read_failed(call, exchange);
+    call_reply_unread(call, exchange);
     return true;
 }
 

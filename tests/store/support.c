@@ -348,6 +348,7 @@ void read_task(struct place *place, struct task_id id, const char *tenant, struc
 void read_release(struct read_call *call)
 {
     task_record_release(&call->record);
+    task_history_release(&call->history);
     for (size_t i = 0; i < call->n; i++)
         task_record_release(&call->records[i]);
     free(call->records);

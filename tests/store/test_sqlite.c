@@ -6,5 +6,6 @@ int main(void)
     int failed = store_suite_write(&sqlite_factory);
     failed += store_suite_purge(&sqlite_factory);
     failed += store_suite_read(&sqlite_factory);
+    failed += store_suite_attempts(&sqlite_factory);
     return failed ? 1 : 0;
 }

@@ -363,8 +363,25 @@ static void test_newer_schema_is_refused(void **state)
     place_close(place);
     run_sql(place, "PRAGMA user_version=999");
     assert_refused(place, NULL, "schema is version 999");
-    run_sql(place, "PRAGMA user_version=1");
+    run_sql(place, "PRAGMA user_version=2");
     place_open(place);
+}
+
+static void test_older_schema_is_upgraded(void **state)
+{
+    struct place *place = *state;
+    struct task_spec *spec = spec_plain("acme", "work");
+    must_insert(place, spec, status_queued(spec));
+    place_close(place);
+    run_sql(place, "DROP TABLE attempt; PRAGMA user_version=1"); /* as the first version left it */
+    place_open(place);
+    struct task_status backoff = status_queued(spec);
+    struct task_attempt ended = {.number = 0, .finished_us = START_US};
+    struct store_change change = change_update(spec, TASK_QUEUED, 0, backoff);
+    change.ended = &ended;
+    assert_int_equal(commit_one(place, &change), STORE_OK);
+    assert_true(is_there(place, spec->id));
+    task_spec_unref(spec);
 }
 
 static void test_foreign_database_is_refused(void **state)
@@ -546,25 +563,16 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, place_tear_down)
     const struct CMUnitTest tests[] = {
-        TEST(test_full_disk_at_every_write),
-        TEST(test_lists_after_full_disks),
-        TEST(test_disk_stays_full_for_a_while),
-        TEST(test_file_size_limit),
-        TEST(test_failed_fsync_is_fatal),
-        TEST(test_failed_write_is_fatal),
-        TEST(test_failed_checkpoint),
-        TEST(test_log_cut_anywhere),
-        TEST(test_second_opener_is_refused),
-        TEST(test_newer_schema_is_refused),
-        TEST(test_foreign_database_is_refused),
-        TEST(test_no_database_is_refused),
-        TEST(test_bad_places_are_refused),
-        TEST(test_damaged_file_is_refused),
-        TEST(test_damage_that_is_read_is_fatal),
-        TEST(test_file_is_the_owners_alone),
-        TEST(test_reader_needs_a_store),
-        TEST(test_log_stays_bounded),
-        TEST(test_quiet_tidies_up),
+        TEST(test_full_disk_at_every_write),    TEST(test_lists_after_full_disks),
+        TEST(test_disk_stays_full_for_a_while), TEST(test_file_size_limit),
+        TEST(test_failed_fsync_is_fatal),       TEST(test_failed_write_is_fatal),
+        TEST(test_failed_checkpoint),           TEST(test_log_cut_anywhere),
+        TEST(test_second_opener_is_refused),    TEST(test_newer_schema_is_refused),
+        TEST(test_older_schema_is_upgraded),    TEST(test_foreign_database_is_refused),
+        TEST(test_no_database_is_refused),      TEST(test_bad_places_are_refused),
+        TEST(test_damaged_file_is_refused),     TEST(test_damage_that_is_read_is_fatal),
+        TEST(test_file_is_the_owners_alone),    TEST(test_reader_needs_a_store),
+        TEST(test_log_stays_bounded),           TEST(test_quiet_tidies_up),
     };
     return cmocka_run_group_tests_name("sqlite: the file", tests, NULL, NULL);
 }

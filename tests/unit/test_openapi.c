@@ -162,7 +162,8 @@ static void every_member_of_a_task_is_described(void **state)
     struct task_record record = {.spec = s.spec, .status = {.state = TASK_SUCCEEDED}};
     struct buf out = BUF_INIT;
     struct json_out j = json_out_to(&out);
-    task_render(&record, NULL, "here", &j);
+    struct task_history none = {0};
+    task_render(&record, &none, "here", &j);
     json_t *task = json_loadb(out.data, out.len, 0, NULL);
     json_t *described = at("/components/schemas/Task/properties"), *required = at("/components/schemas/Task/required");
     const char *name;
@@ -175,7 +176,8 @@ static void every_member_of_a_task_is_described(void **state)
     for (size_t i = 0; i < json_array_size(required); i++)
         if (!json_object_get(task, json_string_value(json_array_get(required, i))))
             fail_msg("%s is not written", json_string_value(json_array_get(required, i)));
-    assert_int_equal(json_array_size(required) + 3, json_object_size(described)); /* result, exit_code, error */
+    assert_int_equal(json_array_size(required) + 4,
+                     json_object_size(described)); /* result, exit_code, error, attempts */
     json_decref(task);
     buf_release(&out);
     task_record_release(&record);
