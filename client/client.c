@@ -1,6 +1,5 @@
 /* Clients: where the daemon is, what every request carries, and the connections that are kept open.
  * Thread: any; the lock guards the idle connections, and no request is made under it. */
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,7 +9,8 @@
 
 static int add_header(satchel_client *client, const char *line)
 {
-    if (strpbrk(line, "\r\n"))
+    size_t name = strcspn(line, ":");
+    if (strpbrk(line, "\r\n") || !line[name] || name == 0)
         return SATCHEL_EINVAL;
     struct curl_slist *list = client->curl->slist_append(client->headers, line);
     if (!list)
@@ -21,21 +21,22 @@ static int add_header(satchel_client *client, const char *line)
 
 static int set_url(satchel_client *client, const char *url, satchel_error *error)
 {
-    if (strncmp(url, "unix:", 5) == 0) {
-        client->unix_path = strdup(url + 5);
-        client->base = strdup("http://localhost");
-        if (!url[5])
-            return error_set(error, SATCHEL_EINVAL, "%s: a path is missing behind unix:", url);
-    } else if (strncmp(url, "http://", 7) == 0 || strncmp(url, "https://", 8) == 0) {
-        client->base = strdup(url);
-        for (size_t n = client->base ? strlen(client->base) : 0; n && client->base[n - 1] == '/'; n--)
-            client->base[n - 1] = '\0';
-    } else {
+    bool is_unix = strncmp(url, "unix:", 5) == 0;
+    if (is_unix && !url[5])
+        return error_set(error, SATCHEL_EINVAL, "%s: a path is missing behind unix:", url);
+    if (!is_unix && strncmp(url, "http://", 7) != 0 && strncmp(url, "https://", 8) != 0)
         return error_set(error, SATCHEL_EINVAL, "%s: not a URL of the form http://HOST:PORT, https://... or unix:/path",
                          url);
-    }
-    bool whole = client->base && (client->unix_path || strncmp(url, "unix:", 5) != 0);
-    return whole ? SATCHEL_OK : error_set(error, SATCHEL_ENOMEM, "out of memory");
+    if (strpbrk(url, "?#"))
+        return error_set(error, SATCHEL_EINVAL, "%s: a base URL has no query and no fragment", url);
+    client->url = strdup(url);
+    client->base = strdup(is_unix ? "http://localhost" : url);
+    if (is_unix)
+        client->unix_path = strdup(url + 5);
+    for (size_t n = client->base ? strlen(client->base) : 0; n && client->base[n - 1] == '/'; n--)
+        client->base[n - 1] = '\0';
+    bool whole = client->url && client->base && (!is_unix || client->unix_path);
+    return whole ? SATCHEL_OK : error_out_of_memory(error);
 }
 
 static int set_headers(satchel_client *client, const satchel_client_options *options, satchel_error *error)
@@ -54,8 +55,8 @@ static int set_headers(satchel_client *client, const satchel_client_options *opt
     for (size_t i = 0; status == SATCHEL_OK && options->headers && options->headers[i]; i++)
         status = add_header(client, options->headers[i]);
     if (status == SATCHEL_EINVAL)
-        return error_set(error, status, "a header line or the token has a line break in it");
-    return status == SATCHEL_OK ? SATCHEL_OK : error_set(error, status, "out of memory");
+        return error_set(error, status, "a header line is not \"Name: value\", or it or the token has a line break");
+    return status == SATCHEL_OK ? SATCHEL_OK : error_out_of_memory(error);
 }
 
 int satchel_client_new(const satchel_client_options *given, satchel_client **out, satchel_error *error)
@@ -71,18 +72,18 @@ int satchel_client_new(const satchel_client_options *given, satchel_client **out
         return error_set(error, SATCHEL_EPROTOCOL, "%s", why);
     satchel_client *client = calloc(1, sizeof *client);
     if (!client)
-        return error_set(error, SATCHEL_ENOMEM, "out of memory");
+        return error_out_of_memory(error);
     atomic_init(&client->refs, 1);
     (void)pthread_mutex_init(&client->lock, NULL);
     client->curl = curl;
-    client->connect_timeout_ms = options->connect_timeout_ms ? options->connect_timeout_ms : 5000;
-    client->timeout_ms = options->timeout_ms ? options->timeout_ms : 30000;
+    client->connect_timeout_ms = options->connect_timeout_ms > 0 ? options->connect_timeout_ms : 5000;
+    client->timeout_ms = options->timeout_ms > 0 ? options->timeout_ms : 30000;
     const char *url = options->url ? options->url : getenv("SATCHEL_URL");
     int status = set_url(client, url && *url ? url : DEFAULT_URL, error);
     if (status == SATCHEL_OK)
         status = set_headers(client, options, error);
     if (status == SATCHEL_OK && options->ca_file && !(client->ca_file = strdup(options->ca_file)))
-        status = error_set(error, SATCHEL_ENOMEM, "out of memory");
+        status = error_out_of_memory(error);
     if (status != SATCHEL_OK) {
         satchel_client_unref(client);
         return status;
@@ -103,9 +104,12 @@ void satchel_client_unref(satchel_client *client)
     if (!client || atomic_fetch_sub_explicit(&client->refs, 1, memory_order_acq_rel) != 1)
         return;
     while (client->n_idle)
-        client->curl->easy_cleanup(client->idle[--client->n_idle]);
+        connection_close(client, &client->idle[--client->n_idle]);
+    for (struct curl_slist *at = client->headers; at; at = at->next)
+        explicit_bzero(at->data, strlen(at->data)); /* a token may be among them */
     client->curl->slist_free_all(client->headers);
     (void)pthread_mutex_destroy(&client->lock);
+    free(client->url);
     free(client->base);
     free(client->unix_path);
     free(client->ca_file);

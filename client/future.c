@@ -1,4 +1,5 @@
 /* Futures: a task that was submitted, as last heard of.  Thread: one at a time. */
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +12,9 @@
 #define LONG_POLL_MS 60000
 #define RECONNECT_MIN_MS 50
 #define RECONNECT_MAX_MS 2000
+#define RETRY_AFTER_MAX_S 10
+#define ANSWER_MS 2000 /* how much longer than it is held on purpose an answer may take */
+#define FAILURES_MAX 8
 
 struct satchel_future {
     satchel_client *client; /* a reference */
@@ -18,6 +22,13 @@ struct satchel_future {
     json_t *task;    /* NULL: the daemon was not asked yet */
     struct buf text; /* the same as bytes: numbers as they came */
 };
+
+int64_t client_now_ms(void)
+{
+    struct timespec t;
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
 
 static bool is_final(const char *state)
 {
@@ -32,13 +43,21 @@ static bool is_final(const char *state)
 static int learn(satchel_future *future, struct response *response, satchel_error *error)
 {
     char why[JSON_IN_ERROR_SIZE];
+    struct task_id parsed;
     json_t *task = json_in_load(buf_slice(&response->body), 64, why);
     const char *id = json_string_value(json_object_get(task, "id"));
     const char *state = json_string_value(json_object_get(task, "state"));
-    if (!id || !state || strlen(id) >= sizeof future->id) {
+    const char *fault = !task ? why : !id || !state ? "it has no id or state" : NULL;
+    if (!fault && !task_id_parse(id, strlen(id), &parsed))
+        fault = "its id is none";
+    if (!fault && *future->id && strcmp(id, future->id) != 0)
+        fault = "it is about another task";
+    if (fault) {
+        int status =
+            error_set(error, SATCHEL_EPROTOCOL, "%s: the answer is not the task: %s", future->client->url, fault);
         json_decref(task);
         response_release(response);
-        return error_set(error, SATCHEL_EPROTOCOL, "the answer is not a task: %s", task ? "no id or state" : why);
+        return status;
     }
     memcpy(future->id, id, strlen(id) + 1);
     json_decref(future->task);
@@ -61,7 +80,7 @@ int future_from_response(satchel_client *client, struct response *response, satc
     satchel_future *future = future_new(client);
     if (!future) {
         response_release(response);
-        return error_set(error, SATCHEL_ENOMEM, "out of memory");
+        return error_out_of_memory(error);
     }
     int status = learn(future, response, error);
     if (status != SATCHEL_OK) {
@@ -82,7 +101,7 @@ int satchel_future_open(satchel_client *client, const char *id, satchel_future *
         return error_set(error, SATCHEL_EGRAMMAR, "%.64s is not a task id", id);
     satchel_future *future = future_new(client);
     if (!future)
-        return error_set(error, SATCHEL_ENOMEM, "out of memory");
+        return error_out_of_memory(error);
     task_id_format(parsed, future->id);
     *out = future;
     return SATCHEL_OK;
@@ -120,14 +139,27 @@ static const char *tenant_of(const satchel_future *future)
     return json_string_value(json_object_get(future->task, "tenant"));
 }
 
-/* GET of the task, held for up to hold_ms while it is not finished. */
-static int ask(satchel_future *future, int64_t hold_ms, satchel_error *error)
+/* GET of the task. */
+static int ask(satchel_future *future, satchel_error *error)
 {
-    char path[128];
-    int n = snprintf(path, sizeof path, "/v1/tasks/%s", future->id);
-    if (hold_ms > 0)
-        (void)snprintf(path + n, sizeof path - (size_t)n, "?wait=%lldms", (long long)hold_ms);
-    struct request request = {.method = "GET", .path = path, .extra_ms = hold_ms, .tenant = tenant_of(future)};
+    char path[64];
+    (void)snprintf(path, sizeof path, "/v1/tasks/%s", future->id);
+    struct request request = {.method = "GET", .path = path, .tenant = tenant_of(future)};
+    struct response response;
+    int status = client_request(future->client, &request, &response, error);
+    return status == SATCHEL_OK ? learn(future, &response, error) : status;
+}
+
+/* The same, answered when it is finished or after hold_ms. */
+static int ask_for_end(satchel_future *future, int64_t hold_ms, int64_t answer_ms, satchel_error *error)
+{
+    char path[96];
+    (void)snprintf(path, sizeof path, "/v1/tasks/%s?wait=%lldms", future->id, (long long)hold_ms);
+    struct request request = {.method = "GET",
+                              .path = path,
+                              .tenant = tenant_of(future),
+                              .limit_ms = hold_ms + answer_ms,
+                              .cancelable = true};
     struct response response;
     int status = client_request(future->client, &request, &response, error);
     return status == SATCHEL_OK ? learn(future, &response, error) : status;
@@ -138,53 +170,89 @@ int satchel_future_poll(satchel_future *future, satchel_error *error)
     error_clear(error);
     if (satchel_future_done(future))
         return SATCHEL_OK;
-    int status = ask(future, 0, error);
+    int status = ask(future, error);
     if (status != SATCHEL_OK)
         return status;
     return satchel_future_done(future) ? SATCHEL_OK : SATCHEL_PENDING;
 }
 
-static void pause_ms(int64_t ms)
+/* ---- waiting ---- */
+
+struct wait {
+    int64_t until;     /* client_now_ms(); INT64_MAX: no limit */
+    int64_t pause_ms;  /* before the daemon is asked again */
+    unsigned failures; /* 5xx other than 503, in a row */
+};
+
+static int64_t left_of(const struct wait *w)
 {
-    struct timespec t = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
-    while (clock_nanosleep(CLOCK_MONOTONIC, 0, &t, &t) != 0) {
+    int64_t left = w->until == INT64_MAX ? INT64_MAX : w->until - client_now_ms();
+    return left > 0 ? left : 0;
+}
+
+/* Whether what was answered, or not, is what a restart of the daemon looks like. */
+static bool may_pass(const satchel_future *future, struct wait *w, int status)
+{
+    switch (status) {
+    case SATCHEL_EUNREACHABLE: return future->task != NULL; /* else it may never have been there */
+    case SATCHEL_EAGAIN: return true;
+    case SATCHEL_ESERVER: return ++w->failures < FAILURES_MAX;
+    default: return false;
     }
 }
 
-static bool may_pass(int status)
+/* Until it is time to ask again, or the calling thread's context is canceled. */
+static void rest(struct wait *w, int64_t retry_after_ms)
 {
-    return status == SATCHEL_EUNREACHABLE || status == SATCHEL_EAGAIN || status == SATCHEL_ESERVER;
+    int64_t ms = retry_after_ms > w->pause_ms ? retry_after_ms : w->pause_ms, left = left_of(w);
+    struct pollfd fired = {.fd = satchel_cancel_fd(satchel_current_cancel()), .events = POLLIN};
+    struct timespec time = {.tv_sec = (ms < left ? ms : left) / 1000,
+                            .tv_nsec = (ms < left ? ms : left) % 1000 * 1000000};
+    (void)ppoll(&fired, 1, &time, NULL); /* cut short by a signal: one more question */
+    w->pause_ms = w->pause_ms * 2 < RECONNECT_MAX_MS ? w->pause_ms * 2 : RECONNECT_MAX_MS;
 }
 
-int satchel_future_wait(satchel_future *future, int64_t timeout_ms, satchel_error *error)
+static int wait_for_end(satchel_future *future, struct wait *w, satchel_error *error)
 {
-    int64_t until = timeout_ms < 0 ? INT64_MAX : client_now_ms() + timeout_ms;
-    int64_t reconnect = RECONNECT_MIN_MS;
-    error_clear(error);
-    while (!satchel_future_done(future)) {
-        int64_t left = until - client_now_ms();
-        if (left <= 0 && future->task)
+    satchel_error local = SATCHEL_ERROR_INIT;
+    satchel_error *said = error ? error : &local;
+    for (bool asked = false; !satchel_future_done(future); asked = true) {
+        int64_t left = left_of(w);
+        if (left == 0 && asked)
             return error_set(error, SATCHEL_ETIMEDOUT, "task %s is still %s", future->id, satchel_future_state(future));
-        int status = ask(future, left < LONG_POLL_MS ? (left > 0 ? left : 0) : LONG_POLL_MS, error);
+        bool last = left <= LONG_POLL_MS; /* the caller's time ends with this question */
+        int status =
+            ask_for_end(future, last ? left : LONG_POLL_MS, last ? ANSWER_MS : future->client->timeout_ms, said);
         if (status == SATCHEL_OK) {
-            reconnect = RECONNECT_MIN_MS;
-            continue;
-        }
-        left = until - client_now_ms();
-        if (!may_pass(status) || left <= 0) /* not a restart, or no time to wait for its end */
+            w->pause_ms = RECONNECT_MIN_MS;
+            w->failures = 0;
+        } else if (!may_pass(future, w, status) || left_of(w) == 0) {
             return status;
-        pause_ms(reconnect < left ? reconnect : left);
-        reconnect = reconnect * 2 < RECONNECT_MAX_MS ? reconnect * 2 : RECONNECT_MAX_MS;
+        } else {
+            rest(w, said->retry_after_s < RETRY_AFTER_MAX_S ? said->retry_after_s * INT64_C(1000)
+                                                            : RETRY_AFTER_MAX_S * INT64_C(1000));
+        }
     }
     error_clear(error);
     return SATCHEL_OK;
 }
 
+int satchel_future_wait(satchel_future *future, int64_t timeout_ms, satchel_error *error)
+{
+    int64_t now = client_now_ms();
+    struct wait w = {.until = timeout_ms < 0 || timeout_ms > INT64_MAX - now ? INT64_MAX : now + timeout_ms,
+                     .pause_ms = RECONNECT_MIN_MS};
+    error_clear(error);
+    return wait_for_end(future, &w, error);
+}
+
+/* ---- what became of it ---- */
+
 static int copy_out(struct slice text, char **json, size_t *len, satchel_error *error)
 {
     char *copy = malloc(text.len + 1);
     if (!copy)
-        return error_set(error, SATCHEL_ENOMEM, "out of memory");
+        return error_out_of_memory(error);
     memcpy(copy, text.data, text.len);
     copy[text.len] = '\0';
     *json = copy;
@@ -242,7 +310,7 @@ int satchel_future_json(satchel_future *future, char **json, size_t *len, satche
     if (!json)
         return error_set(error, SATCHEL_EINVAL, "json is NULL");
     if (!future->task) {
-        int status = ask(future, 0, error);
+        int status = ask(future, error);
         if (status != SATCHEL_OK)
             return status;
     }

@@ -1,10 +1,12 @@
 /* What the files of the client share: a request and its answer, and the client's connections.
- *   client.c     clients, their connections            wire.c   one request over one connection, errors
- *   submit.c     a submission's body and headers       future.c tasks that were submitted
- *   list.c       pages of tasks */
+ *   client.c      clients: where the daemon is            wire.c    one request and its answer
+ *   connection.c  connections kept open, one exchange     error.c   what went wrong, in words
+ *   submit.c      a submission's body and headers         future.c  tasks that were submitted
+ *   list.c        pages of tasks */
 #ifndef SATCHEL_CLIENT_INTERNAL_H
 #define SATCHEL_CLIENT_INTERNAL_H
 
+#include <jansson.h>
 #include <pthread.h>
 #include <satchel/client.h>
 #include <stdatomic.h>
@@ -17,25 +19,32 @@
 #define RESPONSE_MAX ((size_t)64 << 20)
 #define CONNECTIONS_KEPT 16
 
+struct connection { /* a handle and what keeps its connection open between two uses */
+    CURL *easy;
+    CURLM *multi;
+};
+
 struct satchel_client {
     atomic_uint refs;
     const struct curl_functions *curl;
     char *base, *unix_path; /* unix_path NULL: TCP */
+    char *url;              /* as it was given, for messages */
     char *ca_file;
     struct curl_slist *headers; /* of every request: token, the caller's */
     int64_t connect_timeout_ms, timeout_ms;
     pthread_mutex_t lock; /* guards idle, n_idle */
-    CURL *idle[CONNECTIONS_KEPT];
+    struct connection idle[CONNECTIONS_KEPT];
     unsigned n_idle;
 };
 
 struct request {
     const char *method;
     const char *path;           /* with its query */
-    struct curl_slist *headers; /* owned by the caller */
+    struct curl_slist *headers; /* owned by the caller; those that the client's own replace are left out */
     struct slice body;          /* data NULL: none */
     const char *tenant;         /* NULL: the calling thread's current one, unless a header names it */
-    int64_t extra_ms;           /* how much longer than usual the answer may take, being waited for */
+    int64_t limit_ms;           /* how long it may take in all; 0: as long as the client's requests usually may */
+    bool cancelable;            /* ends when the calling thread's context is canceled */
 };
 
 struct response {
@@ -44,14 +53,38 @@ struct response {
     struct buf body;
 };
 
+/* ---- wire.c ---- */
+
 /* SATCHEL_OK: a 2xx answer, in *ret.  Else the status that the answer or the network means, and *error. */
 int client_request(satchel_client *client, const struct request *request, struct response *ret, satchel_error *error);
 void response_release(struct response *response);
-int error_set(satchel_error *error, int status, const char *format, ...) __attribute__((format(printf, 3, 4)));
-void error_clear(satchel_error *error);
-int64_t client_now_ms(void);
+/* Whether a header line "name: ..." is among them. */
+bool has_header(const struct curl_slist *list, const char *name);
 /* Percent-encodes what is not unreserved (RFC 3986). */
 void append_encoded(struct buf *out, const char *text);
+
+/* ---- connection.c ---- */
+
+int connection_borrow(satchel_client *client, struct connection *ret);            /* SATCHEL_OK or SATCHEL_ENOMEM */
+void connection_give_back(satchel_client *client, struct connection *connection); /* kept open, or closed */
+void connection_close(const satchel_client *client, struct connection *connection);
+/* Runs the exchange that the easy handle is set up for.  True: `cancel` fired before its end. */
+bool connection_perform(const satchel_client *client, const struct connection *connection, satchel_cancel *cancel,
+                        CURLcode *ret);
+
+/* ---- error.c ---- */
+
+int error_set(satchel_error *error, int status, const char *format, ...) __attribute__((format(printf, 3, 4)));
+void error_clear(satchel_error *error);
+int error_out_of_memory(satchel_error *error);
+/* What an answer that is not 2xx means, and what the daemon said in it. */
+int error_of_response(const struct response *response, satchel_error *error);
+/* What curl's code means; `said`: its own words on this case, "" for none. */
+int error_of_network(const satchel_client *client, CURLcode code, const char *said, satchel_error *error);
+
+/* ---- future.c ---- */
+
+int64_t client_now_ms(void);
 /* A future that holds the task object of an answer (taken over from the response). */
 int future_from_response(satchel_client *client, struct response *response, satchel_future **out, satchel_error *error);
 

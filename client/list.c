@@ -46,7 +46,7 @@ int satchel_list(satchel_client *client, const satchel_list_options *given, char
     write_path(&path, o);
     if (!buf_ok(&path)) {
         buf_release(&path);
-        return error_set(error, SATCHEL_ENOMEM, "out of memory");
+        return error_out_of_memory(error);
     }
     struct request request = {.method = "GET", .path = path.data};
     struct response response;

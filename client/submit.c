@@ -1,13 +1,14 @@
-/* A submission: the caller's context into header fields and the member "context", the rest into the body.
- * Thread: any. */
+/* A submission: the caller's context into header fields and the member "context", the rest into the body.  What cannot
+ * be sent is refused, never left out.  Thread: any. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #include "client/internal.h"
 #include "proto/json_in.h"
 #include "proto/json_out.h"
+
+#define KEY_MAX 255 /* characters of an idempotency key */
 
 struct draft { /* a submission while it is put together */
     satchel_client *client;
@@ -15,7 +16,9 @@ struct draft { /* a submission while it is put together */
     struct curl_slist *headers;
     struct buf body, text;
     struct json_out json;
+    const json_t *given; /* the variables that the caller names: those of the context do not replace them */
     bool header_pass, failed;
+    satchel_error *error;
 };
 
 static void add_line(struct draft *d, const char *name, const char *value)
@@ -32,6 +35,7 @@ static void add_line(struct draft *d, const char *name, const char *value)
     buf_release(&line);
 }
 
+/* The variable's text into d->text.  False: it has none, or there is no memory (d->failed). */
 static bool value_text_of(struct draft *d, const satchel_var *var)
 {
     satchel_value *value;
@@ -39,16 +43,29 @@ static bool value_text_of(struct draft *d, const satchel_var *var)
         return false;
     size_t need = satchel_value_text(value, NULL, 0);
     buf_reset(&d->text);
-    bool ok = need != SIZE_MAX && buf_reserve(&d->text, need + 1) &&
-              satchel_value_text(value, d->text.data, need + 1) == need;
+    bool room = need != SIZE_MAX && buf_reserve(&d->text, need + 1);
+    bool whole = room && satchel_value_text(value, d->text.data, need + 1) == need;
     satchel_value_unref(value);
-    if (!ok || strlen(d->text.data) != need || strpbrk(d->text.data, "\r\n"))
-        return false;
-    d->text.len = need;
+    d->failed = d->failed || (need != SIZE_MAX && !room);
+    if (whole)
+        d->text.len = need;
+    return whole;
+}
+
+static bool fits_a_line(struct slice text)
+{
+    for (size_t i = 0; i < text.len; i++)
+        if (((unsigned char)text.data[i] < 0x20 && text.data[i] != '\t') || text.data[i] == 0x7f)
+            return false;
     return true;
 }
 
-/* Header fields in one pass, variables of the task (for the body) in the other. */
+static bool is_named(const json_t *object, const char *name)
+{
+    return json_object_get(object, name) != NULL;
+}
+
+/* Header fields in one pass, variables of the task (for the body) in the other.  Non-zero: one cannot be sent. */
 static int on_binding(satchel_var *var, void *data, void *arg)
 {
     (void)data;
@@ -58,12 +75,16 @@ static int on_binding(satchel_var *var, void *data, void *arg)
         return 0;
     if (var == satchel_known_var(SATCHEL_TASK_ID) || var == satchel_known_var(SATCHEL_ATTEMPT))
         return 0; /* of the attempt that submits: not the new task's */
-    if (!value_text_of(d, var))
+    if ((!d->header_pass && is_named(d->given, satchel_var_name(var))) || !value_text_of(d, var))
         return 0;
-    if (d->header_pass)
-        add_line(d, header, d->text.data);
-    else
+    if (!d->header_pass) {
         json_out_member(&d->json, satchel_var_name(var), buf_slice(&d->text));
+        return 0;
+    }
+    if (!fits_a_line(buf_slice(&d->text)))
+        return error_set(d->error, SATCHEL_EGRAMMAR,
+                         "the context variable %.200s cannot be sent: its value has control characters in it", header);
+    add_line(d, header, d->text.data);
     return 0;
 }
 
@@ -89,21 +110,27 @@ static void put_text(struct draft *d, const char *key, const char *text)
         json_out_member(&d->json, key, slice_str(text));
 }
 
-/* The members of an object given as text, one by one into the object being written. */
-static int put_members(struct draft *d, const char *what, const char *text, satchel_error *error)
+/* An object of the caller's, or NULL and what is wrong with it. */
+static json_t *load_object(const char *what, const char *text, satchel_error *error)
 {
-    struct json_member *members;
     char why[JSON_IN_ERROR_SIZE];
     json_t *json = json_in_load(slice_str(text), 64, why);
-    bool is_object = json_is_object(json);
+    if (json_is_object(json))
+        return json;
+    (void)error_set(error, SATCHEL_EGRAMMAR, "%s must be a JSON object%s%s", what, json ? "" : ": ", json ? "" : why);
     json_decref(json);
-    if (!is_object)
-        return error_set(error, SATCHEL_EGRAMMAR, "%s must be a JSON object%s%s", what, json ? "" : ": ",
-                         json ? "" : why);
+    return NULL;
+}
+
+/* The members of a valid object, one by one into the object being written. */
+static void put_members(struct draft *d, const char *text)
+{
     size_t n = json_in_members(slice_str(text), NULL, 0);
-    members = calloc(n + 1, sizeof *members);
-    if (!members)
-        return error_set(error, SATCHEL_ENOMEM, "out of memory");
+    struct json_member *members = calloc(n + 1, sizeof *members);
+    if (!members) {
+        d->failed = true;
+        return;
+    }
     (void)json_in_members(slice_str(text), members, n);
     for (size_t i = 0; i < n; i++) {
         buf_reset(&d->text);
@@ -112,34 +139,50 @@ static int put_members(struct draft *d, const char *what, const char *text, satc
             json_out_key(&d->json, d->text.len ? d->text.data : "");
         json_out_raw(&d->json, members[i].value);
     }
+    d->failed = d->failed || !buf_ok(&d->text);
     free(members);
-    return SATCHEL_OK;
 }
 
-static int write_context(struct draft *d, const satchel_submit_options *o, satchel_error *error)
+static int write_context(struct draft *d, const satchel_submit_options *o)
 {
-    int status = SATCHEL_OK;
     size_t before = d->body.len;
     struct json_out outer = d->json;
+    json_t *given = o->context_json ? load_object("context", o->context_json, d->error) : NULL;
+    if (o->context_json && !given)
+        return SATCHEL_EGRAMMAR;
     json_out_key(&d->json, "context");
     json_out_begin_object(&d->json);
     size_t empty = d->body.len;
-    if (o->context_json)
-        status = put_members(d, "context", o->context_json, error);
-    if (status == SATCHEL_OK && !o->without_context && !o->context_json)
+    if (given)
+        put_members(d, o->context_json);
+    d->given = given;
+    if (!o->without_context)
         (void)satchel_context_each(d->ctx, on_binding, d);
+    d->given = NULL;
+    json_decref(given);
     if (d->body.len == empty) { /* nothing: leave the member out */
         d->body.len = before;
         d->json = outer;
-        return status;
+        return SATCHEL_OK;
     }
     json_out_end_object(&d->json);
-    return status;
+    return SATCHEL_OK;
 }
 
-static int write_body(struct draft *d, const char *task, const char *args, const satchel_submit_options *o,
-                      satchel_error *error)
+static int write_further(struct draft *d, const char *text)
 {
+    json_t *object = text ? load_object("members", text, d->error) : NULL;
+    if (text && !object)
+        return SATCHEL_EGRAMMAR;
+    if (text)
+        put_members(d, text);
+    json_decref(object);
+    return SATCHEL_OK;
+}
+
+static int write_body(struct draft *d, const char *task, const char *args, const satchel_submit_options *o)
+{
+    satchel_error *error = d->error;
     int status = SATCHEL_OK;
     d->json = json_out_to(&d->body);
     json_out_begin_object(&d->json);
@@ -164,27 +207,66 @@ static int write_body(struct draft *d, const char *task, const char *args, const
     if (status == SATCHEL_OK && o->labels_json)
         status = put_json(d, "labels", o->labels_json, true, error);
     if (status == SATCHEL_OK)
-        status = write_context(d, o, error);
-    if (status == SATCHEL_OK && o->members_json)
-        status = put_members(d, "members", o->members_json, error);
+        status = write_context(d, o);
+    if (status == SATCHEL_OK)
+        status = write_further(d, o->members_json);
     json_out_end_object(&d->json);
     return status;
 }
 
-static void write_headers(struct draft *d, const satchel_submit_options *o)
+/* As a structured-field string (RFC 8941): visible ASCII and blanks in quotes. */
+static int write_key(struct draft *d, const char *key)
 {
-    char text[300];
-    if (!o->without_context) {
-        d->header_pass = true;
-        (void)satchel_context_each(d->ctx, on_binding, d);
-        d->header_pass = false;
+    size_t len = strlen(key);
+    struct buf text = BUF_INIT;
+    bool good = len >= 1 && len <= KEY_MAX;
+    buf_append_char(&text, '"');
+    for (; *key && good; key++) {
+        good = *key >= 0x20 && *key <= 0x7e;
+        if (*key == '"' || *key == '\\')
+            buf_append_char(&text, '\\');
+        buf_append_char(&text, *key);
     }
+    buf_append_char(&text, '"');
+    if (good && buf_ok(&text))
+        add_line(d, "Idempotency-Key", text.data);
+    d->failed = d->failed || !buf_ok(&text);
+    buf_release(&text);
+    return good ? SATCHEL_OK
+                : error_set(d->error, SATCHEL_EGRAMMAR, "an idempotency key has 1 to %d printable ASCII characters",
+                            KEY_MAX);
+}
+
+static int write_headers(struct draft *d, const satchel_submit_options *o)
+{
+    char text[40];
+    int status = SATCHEL_OK;
+    d->header_pass = true;
+    if (!o->without_context)
+        status = satchel_context_each(d->ctx, on_binding, d);
     if (o->wait_ms > 0) {
-        (void)snprintf(text, sizeof text, "wait=%lld", (long long)((o->wait_ms + 999) / 1000));
+        (void)snprintf(text, sizeof text, "wait=%lld", (long long)(o->wait_ms / 1000 + (o->wait_ms % 1000 != 0)));
         add_line(d, "Prefer", text);
     }
-    if (o->idempotency_key && strlen(o->idempotency_key) < 256 && !strpbrk(o->idempotency_key, "\r\n\"\\"))
-        add_line(d, "Idempotency-Key", (snprintf(text, sizeof text, "\"%s\"", o->idempotency_key), text));
+    if (status == SATCHEL_OK && o->idempotency_key)
+        status = write_key(d, o->idempotency_key);
+    return status;
+}
+
+static int send_draft(const struct draft *d, int64_t wait_ms, satchel_future **out, satchel_error *error)
+{
+    int64_t limit = d->client->timeout_ms;
+    if (wait_ms > 0)
+        limit = wait_ms < INT64_MAX / 4 ? limit + wait_ms : INT64_MAX / 4;
+    struct request request = {.method = "POST",
+                              .path = "/v1/tasks",
+                              .headers = d->headers,
+                              .body = buf_slice(&d->body),
+                              .limit_ms = limit,
+                              .cancelable = true};
+    struct response response;
+    int status = client_request(d->client, &request, &response, error);
+    return status == SATCHEL_OK ? future_from_response(d->client, &response, out, error) : status;
 }
 
 int satchel_submit(satchel_client *client, const char *task, const char *args_json, const satchel_submit_options *given,
@@ -195,27 +277,20 @@ int satchel_submit(satchel_client *client, const char *task, const char *args_js
     error_clear(error);
     if (!client || !task || !out || o->struct_size < sizeof *o)
         return error_set(error, SATCHEL_EINVAL, "client, task and out are needed, and struct_size must be set");
-    struct draft d = {.client = client};
-    satchel_context *captured = o->context ? NULL : satchel_capture();
-    d.ctx = o->context ? o->context : captured;
-    if (!d.ctx)
-        return error_set(error, SATCHEL_ENOMEM, "out of memory");
-    int status = write_body(&d, task, args_json, o, error);
-    write_headers(&d, o);
-    if (status == SATCHEL_OK && (d.failed || !buf_ok(&d.body)))
-        status = error_set(error, SATCHEL_ENOMEM, "out of memory");
-    struct response response;
-    if (status == SATCHEL_OK) {
-        struct request request = {.method = "POST",
-                                  .path = "/v1/tasks",
-                                  .headers = d.headers,
-                                  .body = buf_slice(&d.body),
-                                  .extra_ms = o->wait_ms};
-        status = client_request(client, &request, &response, error);
-    }
+    satchel_context *ctx = o->context ? satchel_context_copy(o->context) : satchel_capture(); /* one whole snapshot */
+    if (!ctx)
+        return error_out_of_memory(error);
+    struct draft d = {.client = client, .ctx = ctx, .error = error};
+    int status = write_body(&d, task, args_json, o);
+    if (status == SATCHEL_OK)
+        status = write_headers(&d, o);
+    if (status == SATCHEL_OK && (d.failed || !buf_ok(&d.body) || !buf_ok(&d.text)))
+        status = error_out_of_memory(error);
+    if (status == SATCHEL_OK)
+        status = send_draft(&d, o->wait_ms, out, error);
     client->curl->slist_free_all(d.headers);
     buf_release(&d.body);
     buf_release(&d.text);
-    satchel_context_unref(captured);
-    return status == SATCHEL_OK ? future_from_response(client, &response, out, error) : status;
+    satchel_context_unref(ctx);
+    return status;
 }

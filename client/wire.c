@@ -1,129 +1,13 @@
-/* One request and its answer over one of the client's connections; errors in words.  Thread: any. */
-#include <stdarg.h>
+/* One request and its answer: its header fields, its limits, what came back.  Thread: any.
+ * Called by submit.c, future.c, list.c. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <time.h>
 
 #include "client/internal.h"
-#include "proto/json_in.h"
 
-int64_t client_now_ms(void)
-{
-    struct timespec t;
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
-/* ---- errors ---- */
-
-void error_clear(satchel_error *error)
-{
-    if (error)
-        *error = (satchel_error)SATCHEL_ERROR_INIT;
-}
-
-int error_set(satchel_error *error, int status, const char *format, ...)
-{
-    if (!error)
-        return status;
-    error_clear(error);
-    error->status = status;
-    va_list args;
-    va_start(args, format);
-    (void)vsnprintf(error->detail, sizeof error->detail, format, args);
-    va_end(args);
-    return status;
-}
-
-static void copy_member(const json_t *object, const char *key, char *out, size_t size)
-{
-    const char *text = json_string_value(json_object_get(object, key));
-    if (text)
-        (void)snprintf(out, size, "%s", text);
-}
-
-static void copy_pointers(const json_t *errors, satchel_error *error)
-{
-    size_t at = 0, i;
-    const json_t *entry;
-    json_array_foreach(errors, i, entry)
-    {
-        const char *pointer = json_string_value(json_object_get(entry, "pointer"));
-        const char *detail = json_string_value(json_object_get(entry, "detail"));
-        int n = snprintf(error->pointers + at, sizeof error->pointers - at, "%s%s: %s", at ? "\n" : "",
-                         pointer && *pointer ? pointer : "/", detail ? detail : "");
-        if (n < 0 || (size_t)n >= sizeof error->pointers - at)
-            return;
-        at += (size_t)n;
-    }
-}
-
-static int status_of(int http)
-{
-    switch (http) {
-    case 401:
-    case 403: return SATCHEL_EDENIED;
-    case 404:
-    case 410: return SATCHEL_ENOTFOUND;
-    case 409: return SATCHEL_ECONFLICT;
-    case 429:
-    case 503: return SATCHEL_EAGAIN;
-    default: return http >= 500 ? SATCHEL_ESERVER : http >= 400 ? SATCHEL_EREFUSED : SATCHEL_EPROTOCOL;
-    }
-}
-
-/* What the daemon said, as far as it can be understood. */
-static int refused(const struct response *response, satchel_error *error)
-{
-    int status = status_of(response->status);
-    if (!error)
-        return status;
-    error_clear(error);
-    error->status = status;
-    error->http_status = response->status;
-    error->retry_after_s = response->retry_after_s;
-    char why[JSON_IN_ERROR_SIZE];
-    json_t *problem = json_in_load(buf_slice(&response->body), 32, why);
-    if (json_is_object(problem)) {
-        copy_member(problem, "type", error->type, sizeof error->type);
-        copy_member(problem, "title", error->title, sizeof error->title);
-        copy_member(problem, "detail", error->detail, sizeof error->detail);
-        copy_pointers(json_object_get(problem, "errors"), error);
-    } else {
-        (void)snprintf(error->detail, sizeof error->detail, "the answer was HTTP status %d without an explanation",
-                       response->status);
-    }
-    json_decref(problem);
-    return status;
-}
-
-/* ---- connections ---- */
-
-static CURL *borrow(satchel_client *client)
-{
-    CURL *handle = NULL;
-    (void)pthread_mutex_lock(&client->lock);
-    if (client->n_idle)
-        handle = client->idle[--client->n_idle];
-    (void)pthread_mutex_unlock(&client->lock);
-    return handle ? handle : client->curl->easy_init();
-}
-
-static void give_back(satchel_client *client, CURL *handle)
-{
-    client->curl->easy_reset(handle); /* keeps its connection */
-    (void)pthread_mutex_lock(&client->lock);
-    bool kept = client->n_idle < CONNECTIONS_KEPT;
-    if (kept)
-        client->idle[client->n_idle++] = handle;
-    (void)pthread_mutex_unlock(&client->lock);
-    if (!kept)
-        client->curl->easy_cleanup(handle);
-}
-
-/* ---- the exchange ---- */
+/* ---- the answer, as it comes ---- */
 
 static size_t on_body(char *data, size_t size, size_t n, void *arg)
 {
@@ -132,16 +16,30 @@ static size_t on_body(char *data, size_t size, size_t n, void *arg)
     return buf_ok(&response->body) ? size * n : 0;
 }
 
-static size_t on_header(char *line, size_t size, size_t n, void *arg)
+static size_t on_header(char *line, size_t size, size_t n, void *arg) /* not NUL-terminated */
 {
     struct response *response = arg;
     static const char name[] = "retry-after:";
-    if (size * n > sizeof name && strncasecmp(line, name, sizeof name - 1) == 0)
-        response->retry_after_s = atoi(line + sizeof name - 1);
-    return size * n;
+    size_t len = size * n, at = sizeof name - 1;
+    int seconds = 0;
+    if (len <= at || strncasecmp(line, name, at) != 0)
+        return len;
+    while (at < len && (line[at] == ' ' || line[at] == '\t'))
+        at++;
+    for (; at < len && line[at] >= '0' && line[at] <= '9' && seconds < 100000000; at++)
+        seconds = seconds * 10 + (line[at] - '0');
+    response->retry_after_s = seconds; /* a date counts as none */
+    return len;
 }
 
-static bool has_header(const struct curl_slist *list, const char *name)
+void response_release(struct response *response)
+{
+    buf_release(&response->body);
+}
+
+/* ---- header fields ---- */
+
+bool has_header(const struct curl_slist *list, const char *name)
 {
     size_t len = strlen(name);
     for (; list; list = list->next)
@@ -150,58 +48,88 @@ static bool has_header(const struct curl_slist *list, const char *name)
     return false;
 }
 
+struct lines { /* a list under construction */
+    const struct curl_functions *curl;
+    struct curl_slist *list;
+    bool failed;
+};
+
+static void add_line(struct lines *lines, const char *line)
+{
+    struct curl_slist *longer = lines->failed ? NULL : lines->curl->slist_append(lines->list, line);
+    if (longer)
+        lines->list = longer;
+    else
+        lines->failed = true;
+}
+
+/* Unless the caller of the client has set that field. */
+static void add_default(struct lines *lines, const satchel_client *client, const char *name, const char *value)
+{
+    struct buf line = BUF_INIT;
+    if (has_header(client->headers, name))
+        return;
+    buf_append_str(&line, name);
+    buf_append_str(&line, ": ");
+    buf_append_str(&line, value);
+    if (buf_ok(&line))
+        add_line(lines, line.data);
+    else
+        lines->failed = true;
+    buf_release(&line);
+}
+
+/* Whether the client's own headers have the field of this line, or say the same by another name. */
+static bool is_replaced(const satchel_client *client, const char *line)
+{
+    char name[256];
+    size_t len = strcspn(line, ":");
+    if (len >= sizeof name)
+        return false;
+    memcpy(name, line, len);
+    name[len] = '\0';
+    const char *tenant = satchel_var_header(satchel_known_var(SATCHEL_TENANT));
+    bool foreign_tenant = strcasecmp(name, tenant) == 0 && has_header(client->headers, "X-Scope-OrgID");
+    /* The state is the vendors' part of one traceparent: it means nothing beside another one. */
+    bool foreign_state = strcasecmp(name, "tracestate") == 0 && has_header(client->headers, "traceparent");
+    return foreign_tenant || foreign_state || has_header(client->headers, name);
+}
+
 /* Whose task is asked for: a submission says it with its context, every other request here. */
-static struct curl_slist *add_tenant(const satchel_client *client, const struct request *request,
-                                     struct curl_slist *list)
+static void add_tenant(struct lines *lines, const satchel_client *client, const struct request *request)
 {
     const char *name = satchel_var_header(satchel_known_var(SATCHEL_TENANT));
     const char *tenant = request->tenant ? request->tenant : satchel_tenant();
-    if (!tenant || has_header(list, name))
-        return list;
-    char line[512];
-    (void)snprintf(line, sizeof line, "%s: %s", name, tenant);
-    return client->curl->slist_append(list, line);
+    if (tenant && !has_header(client->headers, "X-Scope-OrgID"))
+        add_default(lines, client, name, tenant);
 }
 
+/* NULL: no memory. */
 static struct curl_slist *all_headers(const satchel_client *client, const struct request *request)
 {
-    const struct curl_functions *curl = client->curl;
-    struct curl_slist *all = curl->slist_append(NULL, "Accept: application/json");
-    struct curl_slist *next = all ? curl->slist_append(all, "Expect:") : NULL;
-    for (const struct curl_slist *at = client->headers; next && at; at = at->next)
-        next = curl->slist_append(all, at->data);
-    for (const struct curl_slist *at = request->headers; next && at; at = at->next)
-        next = curl->slist_append(all, at->data);
-    if (next && request->body.data)
-        next = curl->slist_append(all, "Content-Type: application/json");
-    if (next && !request->body.data)
-        next = add_tenant(client, request, all);
-    if (!next) {
-        curl->slist_free_all(all);
+    struct lines lines = {.curl = client->curl};
+    add_default(&lines, client, "Accept", "application/json");
+    add_line(&lines, "Expect:"); /* curl would wait for 100 Continue */
+    for (const struct curl_slist *at = client->headers; at; at = at->next)
+        add_line(&lines, at->data);
+    for (const struct curl_slist *at = request->headers; at; at = at->next)
+        if (!is_replaced(client, at->data))
+            add_line(&lines, at->data);
+    if (request->body.data)
+        add_default(&lines, client, "Content-Type", "application/json");
+    else
+        add_tenant(&lines, client, request);
+    if (lines.failed) {
+        client->curl->slist_free_all(lines.list);
         return NULL;
     }
-    return all;
+    return lines.list;
 }
 
-static void prepare(satchel_client *client, CURL *handle, const struct request *request, const char *url,
-                    struct curl_slist *headers, struct response *response)
+/* ---- the exchange ---- */
+
+static void set_body(const struct curl_functions *curl, CURL *handle, const struct request *request)
 {
-    const struct curl_functions *curl = client->curl;
-    (void)curl->easy_setopt(handle, CURLOPT_URL, url);
-    (void)curl->easy_setopt(handle, CURLOPT_PROTOCOLS_STR, "http,https");
-    (void)curl->easy_setopt(handle, CURLOPT_NOSIGNAL, 1L);
-    (void)curl->easy_setopt(handle, CURLOPT_PROXY, "");
-    (void)curl->easy_setopt(handle, CURLOPT_HTTPHEADER, headers);
-    (void)curl->easy_setopt(handle, CURLOPT_CONNECTTIMEOUT_MS, (long)client->connect_timeout_ms);
-    (void)curl->easy_setopt(handle, CURLOPT_TIMEOUT_MS, (long)(client->timeout_ms + request->extra_ms));
-    (void)curl->easy_setopt(handle, CURLOPT_WRITEFUNCTION, on_body);
-    (void)curl->easy_setopt(handle, CURLOPT_WRITEDATA, response);
-    (void)curl->easy_setopt(handle, CURLOPT_HEADERFUNCTION, on_header);
-    (void)curl->easy_setopt(handle, CURLOPT_HEADERDATA, response);
-    if (client->unix_path)
-        (void)curl->easy_setopt(handle, CURLOPT_UNIX_SOCKET_PATH, client->unix_path);
-    if (client->ca_file)
-        (void)curl->easy_setopt(handle, CURLOPT_CAINFO, client->ca_file);
     if (request->body.data) {
         (void)curl->easy_setopt(handle, CURLOPT_POST, 1L);
         (void)curl->easy_setopt(handle, CURLOPT_POSTFIELDS, request->body.data);
@@ -214,24 +142,53 @@ static void prepare(satchel_client *client, CURL *handle, const struct request *
     }
 }
 
-static int failed(satchel_client *client, CURLcode code, const struct response *response, const char *url,
-                  satchel_error *error)
+static void prepare(const satchel_client *client, CURL *handle, const struct request *request, const char *url,
+                    struct curl_slist *headers, struct response *response)
 {
-    const char *where = client->unix_path ? client->unix_path : url;
+    const struct curl_functions *curl = client->curl;
+    int64_t limit = request->limit_ms ? request->limit_ms : client->timeout_ms;
+    (void)curl->easy_setopt(handle, CURLOPT_URL, url);
+    (void)curl->easy_setopt(handle, CURLOPT_PROTOCOLS_STR, "http,https");
+    (void)curl->easy_setopt(handle, CURLOPT_NOSIGNAL, 1L);
+    (void)curl->easy_setopt(handle, CURLOPT_PROXY, "");
+    (void)curl->easy_setopt(handle, CURLOPT_HTTPHEADER, headers);
+    (void)curl->easy_setopt(handle, CURLOPT_CONNECTTIMEOUT_MS, (long)client->connect_timeout_ms);
+    (void)curl->easy_setopt(handle, CURLOPT_TIMEOUT_MS, (long)limit);
+    (void)curl->easy_setopt(handle, CURLOPT_WRITEFUNCTION, on_body);
+    (void)curl->easy_setopt(handle, CURLOPT_WRITEDATA, response);
+    (void)curl->easy_setopt(handle, CURLOPT_HEADERFUNCTION, on_header);
+    (void)curl->easy_setopt(handle, CURLOPT_HEADERDATA, response);
+    if (client->unix_path)
+        (void)curl->easy_setopt(handle, CURLOPT_UNIX_SOCKET_PATH, client->unix_path);
+    if (client->ca_file)
+        (void)curl->easy_setopt(handle, CURLOPT_CAINFO, client->ca_file);
+    set_body(curl, handle, request);
+}
+
+static int exchange(satchel_client *client, const struct request *request, const char *url, struct curl_slist *headers,
+                    struct response *response, satchel_error *error)
+{
+    struct connection connection;
+    char said[CURL_ERROR_SIZE] = "";
+    CURLcode code;
+    long http = 0;
+    if (connection_borrow(client, &connection) != SATCHEL_OK)
+        return error_out_of_memory(error);
+    prepare(client, connection.easy, request, url, headers, response);
+    (void)client->curl->easy_setopt(connection.easy, CURLOPT_ERRORBUFFER, said);
+    satchel_cancel *cancel = request->cancelable ? satchel_current_cancel() : NULL;
+    bool canceled = connection_perform(client, &connection, cancel, &code);
+    (void)client->curl->easy_getinfo(connection.easy, CURLINFO_RESPONSE_CODE, &http);
+    response->status = (int)http;
+    connection_give_back(client, &connection);
+    if (canceled)
+        return error_set(error, SATCHEL_ECANCELED, "the caller was canceled");
     if (!buf_ok(&response->body))
-        return error_set(error, SATCHEL_EPROTOCOL, "%s: the answer is larger than %zu bytes", where, RESPONSE_MAX);
-    switch (code) {
-    case CURLE_COULDNT_CONNECT:
-    case CURLE_COULDNT_RESOLVE_HOST:
-    case CURLE_OPERATION_TIMEDOUT:
-    case CURLE_SEND_ERROR:
-    case CURLE_RECV_ERROR:
-    case CURLE_GOT_NOTHING:
-    case CURLE_PARTIAL_FILE:
-        return error_set(error, SATCHEL_EUNREACHABLE, "%s: %s", where, client->curl->easy_strerror(code));
-    case CURLE_OUT_OF_MEMORY: return error_set(error, SATCHEL_ENOMEM, "out of memory");
-    default: return error_set(error, SATCHEL_EPROTOCOL, "%s: %s", where, client->curl->easy_strerror(code));
-    }
+        return error_set(error, SATCHEL_EPROTOCOL, "%s: the answer is larger than %zu bytes", client->url,
+                         RESPONSE_MAX);
+    if (code != CURLE_OK)
+        return error_of_network(client, code, said, error);
+    return http < 200 || http > 299 ? error_of_response(response, error) : SATCHEL_OK;
 }
 
 int client_request(satchel_client *client, const struct request *request, struct response *ret, satchel_error *error)
@@ -240,27 +197,10 @@ int client_request(satchel_client *client, const struct request *request, struct
     struct buf url = BUF_INIT;
     buf_append_str(&url, client->base);
     buf_append_str(&url, request->path);
-    CURL *handle = borrow(client);
     struct curl_slist *headers = all_headers(client, request);
-    if (!handle || !headers || !buf_ok(&url)) {
-        if (handle)
-            give_back(client, handle);
-        client->curl->slist_free_all(headers);
-        buf_release(&url);
-        return error_set(error, SATCHEL_ENOMEM, "out of memory");
-    }
-    prepare(client, handle, request, url.data, headers, &response);
-    CURLcode code = client->curl->easy_perform(handle);
-    long http = 0;
-    (void)client->curl->easy_getinfo(handle, CURLINFO_RESPONSE_CODE, &http);
-    response.status = (int)http;
-    give_back(client, handle);
+    int status = headers && buf_ok(&url) ? exchange(client, request, url.data, headers, &response, error)
+                                         : error_out_of_memory(error);
     client->curl->slist_free_all(headers);
-    int status = SATCHEL_OK;
-    if (code != CURLE_OK)
-        status = failed(client, code, &response, url.data, error);
-    else if (http < 200 || http > 299)
-        status = refused(&response, error);
     buf_release(&url);
     if (status != SATCHEL_OK) {
         response_release(&response);
@@ -268,11 +208,6 @@ int client_request(satchel_client *client, const struct request *request, struct
     }
     *ret = response;
     return SATCHEL_OK;
-}
-
-void response_release(struct response *response)
-{
-    buf_release(&response->body);
 }
 
 void append_encoded(struct buf *out, const char *text)

@@ -1,11 +1,12 @@
 /* The satchel command: what its verbs share.
- *   main.c     the table of verbs, --help, exit codes       options.c  options that several verbs take
- *   submit.c   submit and run                               task.c     get, wait, result, cancel
- *   list.c     list                                         env.c      env
- *   print.c    human and JSON output, errors
+ *   main.c       the verbs, exit                           options.c    the options, a table
+ *   submit.c     submit and run                            task.c       get, wait, result, cancel
+ *   list.c       list                                      env.c        env
+ *   connect.c    the client that the options describe      context.c    the context of the environment
+ *   print.c      human and JSON output, errors             interrupt.c  Ctrl-C
  * Exit codes (sysexits and timeout(1)): 0 done, 1 the task failed, 64 usage, 65 bad data, 69 not reachable, 75 try
  * again, 77 not allowed, 78 configuration, 124 the wait ran out, 130 interrupted.
- * Thread: one. */
+ * Thread: one, and interrupt.c's. */
 #ifndef SATCHEL_CLI_H
 #define SATCHEL_CLI_H
 
@@ -19,36 +20,45 @@
 #define EXIT_DATA 65
 #define EXIT_UNREACHABLE 69
 #define EXIT_SOFTWARE 70
+#define EXIT_OUTPUT 74
 #define EXIT_AGAIN 75
 #define EXIT_DENIED 77
 #define EXIT_CONFIG 78
 #define EXIT_TIMED_OUT 124
 #define EXIT_INTERRUPTED 130
 
-struct option_spec {
-    const char *name;  /* long name, without the dashes */
-    const char *value; /* placeholder of its argument; NULL: a flag */
-    const char *help;
-    char letter; /* short form; 0: none */
+enum { /* groups of options, of options.def */
+       FOR_ALL = 1 << 0,
+       FOR_SUBMISSION = 1 << 1,
+       FOR_SUBMIT = 1 << 2,
+       FOR_RUN = 1 << 3,
+       FOR_RAW = 1 << 4,
+       FOR_WAIT = 1 << 5,
+       FOR_RESULT = 1 << 6,
+       FOR_LIST = 1 << 7,
+       FOR_ENV = 1 << 8
 };
 
 struct verb {
     const char *name, *arguments, *summary;
-    const struct option_spec *options;        /* ends with a NULL name; the common ones come on top */
-    int (*run)(int argc, char *const argv[]); /* argv[0] is the verb; returns the exit code */
+    unsigned groups;
+    int (*run)(const struct verb *verb, int argc, char *const argv[]); /* argv[0] is the verb; the exit code */
 };
-extern const struct verb verbs[]; /* ends with a NULL name */
+#define VERB(name, arguments, summary, groups) int verb_##name(const struct verb *verb, int argc, char *const argv[]);
+#include "client/cli/verbs.def"
+#undef VERB
 
-/* ---- options.c ---- */
+#define MAX_HEADERS 64
 
-struct common {
+struct common { /* what the common options say */
     const struct verb *verb;
     const char *url, *token_file, *ca_file, *tenant;
-    const char *headers[65]; /* NULL-terminated */
+    const char *headers[MAX_HEADERS + 1]; /* NULL-terminated */
     unsigned n_headers;
     bool json;
-    char token[512];
 };
+
+/* ---- options.c ---- */
 
 /* Walks the arguments: common options are taken, others go to `on_option` (0, or an exit code).  Operands are left in
  * operands[0..*n-1].  Returns -1 to go on, or the exit code to end with (--help, a usage error). */
@@ -56,37 +66,33 @@ int options_parse(const struct verb *verb, int argc, char *const argv[], struct 
                   int max_operands, int *ret_n, int (*on_option)(void *arg, const char *name, const char *value),
                   void *arg);
 int usage(const struct verb *verb, const char *format, ...) __attribute__((format(printf, 2, 3)));
-void print_verb_help(const struct verb *verb);
-/* The client that the common options describe, and the context of the environment entered on this thread. */
-int cli_connect(struct common *common, satchel_client **ret);
 /* "30s", "250ms", "5" (seconds) as milliseconds; false: not a duration. */
 bool parse_ms(const char *text, int64_t *ret_ms);
+
+/* ---- context.c, connect.c ---- */
+
+/* Enters the environment's context, with --tenant over it, on this thread.  -1, or the exit code to end with. */
+int cli_enter_context(const struct common *common);
+bool cli_has_header(const struct common *common, const char *name); /* among --header */
+/* The same, and the client.  From here on Ctrl-C ends the process with 130 (interrupt.c). */
+int cli_connect(const struct common *common, satchel_client **ret);
 
 /* ---- print.c ---- */
 
 int fail(const struct common *common, const satchel_error *error); /* says it, and returns the exit code for it */
-void print_future(const struct common *common, satchel_future *future);
-void print_task(struct slice task);       /* its JSON text, for people: a line a member */
-void print_task_line(const json_t *task); /* for people, one line */
+/* One complaint of our own, to standard error. */
+void complain(const struct common *common, const char *format, ...) __attribute__((format(printf, 2, 3)));
+int print_future(const struct common *common, satchel_future *future);           /* 0, or the exit code to end with */
+void print_task_line(const json_t *task);                                        /* for people, one line */
 int print_result(const struct common *common, satchel_future *future, bool raw); /* result or error; the exit code */
 int outcome_code(const satchel_future *future);                                  /* of a finished task */
 
-/* ---- waiting, with Ctrl-C ---- */
+/* ---- interrupt.c ---- */
 
-/* As satchel_future_wait, in rounds; SIGINT ends it with *interrupted. */
-int wait_interruptible(satchel_future *future, int64_t timeout_ms, satchel_error *error, bool *interrupted);
-
-/* ---- verbs ---- */
-int verb_submit(int argc, char *const argv[]);
-int verb_run(int argc, char *const argv[]);
-int verb_get(int argc, char *const argv[]);
-int verb_wait(int argc, char *const argv[]);
-int verb_result(int argc, char *const argv[]);
-int verb_cancel(int argc, char *const argv[]);
-int verb_list(int argc, char *const argv[]);
-int verb_env(int argc, char *const argv[]);
-
-extern const struct option_spec submit_options[], run_options[], get_options[], wait_options[], result_options[],
-    cancel_options[], list_options[], env_options[], common_options[];
+/* From here on Ctrl-C ends the process at once with 130, except in interrupts_wait.  Where it is ignored (nohup, a
+ * shell's background job), it stays so.  The cancel object is bound in the current context. */
+void interrupts_start(void);
+/* satchel_future_wait that Ctrl-C ends with SATCHEL_ECANCELED; a second one ends the process. */
+int interrupts_wait(satchel_future *future, int64_t timeout_ms, satchel_error *error);
 
 #endif

@@ -6,12 +6,6 @@
 
 #include "client/cli/cli.h"
 
-const struct option_spec env_options[] = {
-    {"headers", NULL, "as header fields, for curl -H @- (the default)", 0},
-    {"shell", NULL, "as export lines for a shell's eval", 0},
-    {NULL, NULL, NULL, 0},
-};
-
 static int on_option(void *arg, const char *name, const char *value)
 {
     (void)value;
@@ -21,8 +15,16 @@ static int on_option(void *arg, const char *name, const char *value)
 
 static int put_header(const char *name, const char *value, size_t len, void *arg)
 {
-    (void)arg;
-    (void)printf("%s: %.*s\n", name, (int)len, value);
+    if (!cli_has_header(arg, name))
+        (void)printf("%s: %.*s\n", name, (int)len, value);
+    return 0;
+}
+
+static int print_headers(struct common *common)
+{
+    (void)satchel_inject(NULL, put_header, common);
+    for (unsigned i = 0; i < common->n_headers; i++)
+        (void)printf("%s\n", common->headers[i]);
     return 0;
 }
 
@@ -65,23 +67,18 @@ static int print_json(void)
     return 0;
 }
 
-int verb_env(int argc, char *const argv[])
+int verb_env(const struct verb *verb, int argc, char *const argv[])
 {
-    const struct verb *verb = verbs;
-    while (strcmp(verb->name, "env") != 0)
-        verb++;
     struct common common;
-    satchel_client *client = NULL;
     const char *none[1];
     bool shell = false;
     int n;
     int code = options_parse(verb, argc, argv, &common, none, 0, &n, on_option, &shell);
     if (code == -1)
-        code = cli_connect(&common, &client);
+        code = cli_enter_context(&common);
     if (code != -1)
         return code;
-    satchel_client_unref(client);
     if (common.json)
         return print_json();
-    return shell ? print_shell() : satchel_inject(NULL, put_header, NULL);
+    return shell ? print_shell() : print_headers(&common);
 }

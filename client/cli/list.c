@@ -6,19 +6,6 @@
 #include "client/cli/cli.h"
 #include "proto/json_in.h"
 
-const struct option_spec list_options[] = {
-    {"state", "STATE", "only tasks in this state", 's'},
-    {"task", "NAME", "only tasks of this type", 0},
-    {"label", "KEY:VALUE", "only tasks with this label", 'l'},
-    {"trace-id", "HEX", "only tasks of this trace", 0},
-    {"request-id", "ID", "only tasks of this request", 0},
-    {"parent", "ID", "only sub-tasks of this task", 0},
-    {"root", "ID", "only tasks of this task's tree", 0},
-    {"limit", "N", "at most so many; default 50", 'n'},
-    {"cursor", "CURSOR", "go on where --json ended (next_cursor)", 0},
-    {NULL, NULL, NULL, 0},
-};
-
 #define PAGE 200u
 
 struct listing {
@@ -71,41 +58,48 @@ static unsigned print_page(const struct common *common, const char *text, size_t
     return n;
 }
 
-int verb_list(int argc, char *const argv[])
+/* -1 and *ret_next (NULL: the last page), or the exit code to end with. */
+static int show_page(struct listing *l, const struct common *common, satchel_client *client, char **ret_next)
 {
-    const struct verb *verb = verbs;
-    while (strcmp(verb->name, "list") != 0)
-        verb++;
+    char *page;
+    size_t len;
+    satchel_error error = SATCHEL_ERROR_INIT;
+    l->filter.limit = l->limit < PAGE ? l->limit : PAGE;
+    if (satchel_list(client, &l->filter, &page, &len, ret_next, &error) != SATCHEL_OK)
+        return fail(common, &error);
+    unsigned got = print_page(common, page, len);
+    l->limit -= got < l->limit ? got : l->limit;
+    satchel_free(page);
+    if (*ret_next && l->filter.cursor && strcmp(*ret_next, l->filter.cursor) == 0) {
+        complain(common, "the daemon names the same page again");
+        satchel_free(*ret_next);
+        return EXIT_UNREACHABLE;
+    }
+    return -1;
+}
+
+int verb_list(const struct verb *verb, int argc, char *const argv[])
+{
     struct listing l = {.verb = verb, .filter = {.struct_size = sizeof l.filter}, .limit = 50};
     struct common common;
     satchel_client *client = NULL;
     const char *none[1];
+    char *cursor = NULL;
     int n;
     int code = options_parse(verb, argc, argv, &common, none, 0, &n, on_option, &l);
     if (code == -1)
         code = cli_connect(&common, &client);
-    if (code != -1)
-        return code;
-    char *next = NULL;
-    code = 0;
-    do {
-        char *page, *cursor = next;
-        size_t len;
-        satchel_error error = SATCHEL_ERROR_INIT;
-        l.filter.limit = l.limit < PAGE ? l.limit : PAGE;
-        if (cursor)
-            l.filter.cursor = cursor;
-        next = NULL;
-        if (satchel_list(client, &l.filter, &page, &len, &next, &error) != SATCHEL_OK) {
-            code = fail(&common, &error);
-        } else {
-            unsigned got = print_page(&common, page, len);
-            l.limit -= got < l.limit ? got : l.limit;
-            satchel_free(page);
-        }
+    while (code == -1) {
+        char *next = NULL;
+        code = show_page(&l, &common, client, &next);
+        if (code != -1)
+            break;
         satchel_free(cursor);
-    } while (next && l.limit && code == 0);
-    satchel_free(next);
+        l.filter.cursor = cursor = next;
+        if (!cursor || !l.limit)
+            code = 0;
+    }
+    satchel_free(cursor);
     satchel_client_unref(client);
     return code;
 }

@@ -1,28 +1,29 @@
-/* Options: the common ones, a verb's own, and the client and context that they describe. */
-#include <errno.h>
-#include <fcntl.h>
+/* The options of all verbs, one table, and the walk over a verb's arguments. */
 #include <getopt.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "client/cli/cli.h"
 #include "proto/timetext.h"
 
 #define MAX_OPTIONS 64
 
-const struct option_spec common_options[] = {
-    {"url", "URL", "where satcheld is: http://HOST:PORT, https://..., unix:/path", 0},
-    {"token-file", "FILE", "read the bearer token from FILE", 0},
-    {"ca-file", "FILE", "trust the certificates in FILE", 0},
-    {"tenant", "NAME", "the tenant; replaces the environment's", 't'},
-    {"header", "LINE", "a further header field, \"Name: value\"; replaces the context's; repeatable", 'H'},
-    {"json", NULL, "print JSON, one document a line", 'j'},
-    {"help", NULL, "show this help", 'h'},
-    {NULL, NULL, NULL, 0},
+struct option_spec {
+    unsigned group;
+    const char *name;  /* long name, without the dashes */
+    const char *value; /* placeholder of its argument; NULL: a flag */
+    char letter;       /* short form; 0: none */
+    const char *help;
 };
+
+static const struct option_spec specs[] = {
+#define OPTION(group, name, value, letter, help) {group, name, value, letter, help},
+#include "client/cli/options.def"
+#undef OPTION
+};
+#define N_SPECS (sizeof specs / sizeof specs[0])
 
 int usage(const struct verb *verb, const char *format, ...)
 {
@@ -35,34 +36,42 @@ int usage(const struct verb *verb, const char *format, ...)
     return EXIT_USAGE;
 }
 
-static void print_options(const struct option_spec *options)
+static void print_options(unsigned groups)
 {
-    for (const struct option_spec *o = options; o->name; o++) {
+    for (size_t i = 0; i < N_SPECS; i++) {
+        const struct option_spec *o = &specs[i];
         char left[64];
+        if (!(o->group & groups))
+            continue;
         (void)snprintf(left, sizeof left, "%c%c%s--%s%s%s", o->letter ? '-' : ' ', o->letter ? o->letter : ' ',
                        o->letter ? ", " : "  ", o->name, o->value ? "=" : "", o->value ? o->value : "");
         (void)printf("  %-28s %s\n", left, o->help);
     }
 }
 
-void print_verb_help(const struct verb *verb)
+static void print_verb_help(const struct verb *verb)
 {
-    (void)printf("Usage: satchel %s [OPTION]... %s\n%s\n\n", verb->name, verb->arguments, verb->summary);
-    print_options(verb->options);
-    print_options(common_options);
+    (void)printf("Usage: satchel %s [OPTION]...%s%s\n%s\n\n", verb->name, *verb->arguments ? " " : "", verb->arguments,
+                 verb->summary);
+    print_options(verb->groups);
+    print_options(FOR_ALL);
 }
 
-/* The tables as getopt_long wants them.  Every option's value is its index + 1000, so that letters do not collide. */
+/* The table as getopt_long wants it.  Every option's value is its index + 1000, so that letters do not collide. */
 struct parser {
     const struct option_spec *specs[MAX_OPTIONS];
     struct option longs[MAX_OPTIONS];
-    char shorts[2 * MAX_OPTIONS + 2];
+    char shorts[2 * MAX_OPTIONS + 3];
     int n;
 };
 
-static void add_specs(struct parser *p, const struct option_spec *specs)
+static void add_specs(struct parser *p, unsigned groups)
 {
-    for (const struct option_spec *o = specs; o->name && p->n < MAX_OPTIONS - 1; o++) {
+    p->shorts[0] = ':'; /* a missing argument is told apart from an unknown option */
+    for (size_t i = 0; i < N_SPECS && p->n < MAX_OPTIONS - 1; i++) {
+        const struct option_spec *o = &specs[i];
+        if (!(o->group & groups))
+            continue;
         p->specs[p->n] = o;
         p->longs[p->n] = (struct option){o->name, o->value ? required_argument : no_argument, NULL, 1000 + p->n};
         if (o->letter) {
@@ -99,8 +108,8 @@ static int take_common(struct common *c, const char *name, const char *value)
     else if (strcmp(name, "json") == 0)
         c->json = true;
     else if (strcmp(name, "header") == 0) {
-        if (!strchr(value, ':') || strpbrk(value, "\r\n") || c->n_headers == 64)
-            return usage(c->verb, "--header takes \"Name: value\", at most 64 times");
+        if (!strchr(value, ':') || *value == ':' || strpbrk(value, "\r\n") || c->n_headers == MAX_HEADERS)
+            return usage(c->verb, "--header takes \"Name: value\", at most %d times", MAX_HEADERS);
         c->headers[c->n_headers++] = value;
     } else
         return -1;
@@ -112,8 +121,7 @@ int options_parse(const struct verb *verb, int argc, char *const argv[], struct 
                   void *arg)
 {
     struct parser p = {.n = 0};
-    add_specs(&p, verb->options);
-    add_specs(&p, common_options);
+    add_specs(&p, verb->groups | FOR_ALL);
     *common = (struct common){.verb = verb};
     opterr = 0;
     optind = 1;
@@ -121,9 +129,11 @@ int options_parse(const struct verb *verb, int argc, char *const argv[], struct 
         int found = getopt_long(argc, argv, p.shorts, p.longs, NULL);
         if (found == -1)
             break;
-        const struct option_spec *spec = found == '?' || found == ':' ? NULL : spec_of(&p, found);
+        if (found == ':')
+            return usage(verb, "%s needs an argument", argv[optind - 1]);
+        const struct option_spec *spec = found == '?' ? NULL : spec_of(&p, found);
         if (!spec)
-            return usage(verb, "%s is not an option, or its argument is missing", argv[optind - 1]);
+            return usage(verb, "%s is not an option, or is short for several, or takes no argument", argv[optind - 1]);
         if (strcmp(spec->name, "help") == 0) {
             print_verb_help(verb);
             return 0;
@@ -149,113 +159,4 @@ bool parse_ms(const char *text, int64_t *ret_ms)
         return false;
     *ret_ms = (us + 999) / 1000;
     return true;
-}
-
-/* ---- the context ---- */
-
-/* What shells know the values as, beside the normalised header names that the library reads. */
-static void take_shell_name(const char *name, satchel_known which)
-{
-    const char *text = getenv(name);
-    if (text && *text)
-        (void)satchel_set_string(satchel_known_var(which), text, NULL);
-}
-
-static void take_shell_variables(void)
-{
-    static const char prefix[] = "SATCHEL_VAR_";
-    extern char **environ;
-    for (char **at = environ; *at; at++) {
-        if (strncmp(*at, prefix, sizeof prefix - 1) != 0)
-            continue;
-        const char *equals = strchr(*at, '=');
-        size_t len = (size_t)(equals - *at) - (sizeof prefix - 1);
-        char name[65];
-        if (!equals || len < 1 || len > 64)
-            continue;
-        for (size_t i = 0; i < len; i++) {
-            char c = (*at)[sizeof prefix - 1 + i];
-            name[i] = (char)(c >= 'A' && c <= 'Z' ? c + 32 : c);
-        }
-        name[len] = '\0';
-        satchel_var *var;
-        if (satchel_variable(name, &var) != SATCHEL_OK)
-            continue;
-        if (!getenv("SATCHEL_CONTEXT")) /* the exact carrier is there: names do not have to be guessed */
-            (void)satchel_set_string(var, equals + 1, NULL);
-        satchel_var_unref(var);
-    }
-}
-
-static int enter_context(struct common *common)
-{
-    satchel_context *ctx;
-    int status = satchel_context_from_env(NULL, &ctx);
-    if (status == SATCHEL_OK) {
-        status = satchel_context_enter(ctx);
-        satchel_context_unref(ctx); /* entered: it stays until the process ends */
-    }
-    if (status != SATCHEL_OK) {
-        (void)fprintf(stderr, "satchel %s: the environment's tenant cannot be used: %s\n", common->verb->name,
-                      satchel_strerror(status));
-        return EXIT_DATA;
-    }
-    take_shell_name("SATCHEL_TENANT", SATCHEL_TENANT);
-    take_shell_name("SATCHEL_REQUEST_ID", SATCHEL_REQUEST_ID);
-    take_shell_name("SATCHEL_DEADLINE", SATCHEL_DEADLINE);
-    take_shell_variables();
-    if (common->tenant && satchel_set_string(satchel_known_var(SATCHEL_TENANT), common->tenant, NULL) != SATCHEL_OK) {
-        (void)fprintf(stderr, "satchel %s: --tenant takes 1-150 of A-Z a-z 0-9 ! - _ . * ' ( )\n", common->verb->name);
-        return EXIT_DATA;
-    }
-    return -1;
-}
-
-/* A --header replaces what the context would send under the same name. */
-static void drop_replaced(const struct common *common)
-{
-    for (unsigned i = 0; i < common->n_headers; i++) {
-        size_t len = strcspn(common->headers[i], ":");
-        for (int k = 0; k < SATCHEL_KNOWN_COUNT; k++) {
-            satchel_var *var = satchel_known_var((satchel_known)k);
-            const char *header = satchel_var_header(var);
-            if (header && strlen(header) == len && strncasecmp(header, common->headers[i], len) == 0)
-                (void)satchel_unset(var, NULL);
-        }
-    }
-}
-
-static int read_token(struct common *common)
-{
-    int fd = open(common->token_file, O_RDONLY | O_CLOEXEC);
-    ssize_t n = fd < 0 ? -1 : read(fd, common->token, sizeof common->token - 1);
-    if (fd >= 0)
-        (void)close(fd);
-    if (n < 0) {
-        (void)fprintf(stderr, "satchel %s: cannot read %s: %s\n", common->verb->name, common->token_file,
-                      strerror(errno));
-        return EXIT_CONFIG;
-    }
-    common->token[strcspn(common->token, "\r\n")] = '\0';
-    return -1;
-}
-
-int cli_connect(struct common *common, satchel_client **ret)
-{
-    int code = enter_context(common);
-    if (code == -1 && common->token_file)
-        code = read_token(common);
-    if (code != -1)
-        return code;
-    drop_replaced(common);
-    /* Calls about a task carry the tenant, too: a submission sends it with the context. */
-    satchel_client_options options = {.struct_size = sizeof options,
-                                      .url = common->url,
-                                      .token = common->token_file ? common->token : NULL,
-                                      .ca_file = common->ca_file,
-                                      .headers = common->n_headers ? common->headers : NULL};
-    satchel_error error = SATCHEL_ERROR_INIT;
-    if (satchel_client_new(&options, ret, &error) != SATCHEL_OK)
-        return fail(common, &error);
-    return -1;
 }

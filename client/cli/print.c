@@ -1,14 +1,11 @@
 /* What people and programs get to see. */
-#include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "client/cli/cli.h"
 #include "proto/json_in.h"
-
-#define ROUND_MS 1000
 
 static int exit_code_of(int status)
 {
@@ -25,25 +22,54 @@ static int exit_code_of(int status)
     case SATCHEL_EUNREACHABLE:
     case SATCHEL_ESERVER: return EXIT_UNREACHABLE;
     case SATCHEL_ETIMEDOUT: return EXIT_TIMED_OUT;
+    case SATCHEL_ECANCELED: return EXIT_INTERRUPTED;
     case SATCHEL_ETASK: return EXIT_TASK_FAILED;
     case SATCHEL_EPROTOCOL: return EXIT_UNREACHABLE;
     default: return EXIT_SOFTWARE;
     }
 }
 
+/* What others said, for a terminal: control characters of theirs do nothing here. */
+static void say(const char *text, size_t len)
+{
+    for (size_t i = 0; i < len; i++)
+        (void)fputc((unsigned char)text[i] < 0x20 || text[i] == 0x7f ? ' ' : text[i], stderr);
+}
+
 int fail(const struct common *common, const satchel_error *error)
 {
     const char *title = error->title, *detail = error->detail;
-    (void)fprintf(stderr, "satchel %s: %s%s%s\n", common->verb->name, title, *title && *detail ? ": " : "", detail);
+    size_t first = strcspn(error->pointers, "\n");
+    if (first && strlen(detail) == first && strncmp(detail, error->pointers, first) == 0)
+        detail = ""; /* the same again, below */
+    (void)fprintf(stderr, "satchel %s: ", common->verb->name);
+    say(title, strlen(title));
+    (void)fputs(*title && *detail ? ": " : "", stderr);
+    say(detail, strlen(detail));
+    (void)fputc('\n', stderr);
     for (const char *line = error->pointers; *line;) {
         size_t len = strcspn(line, "\n");
-        (void)fprintf(stderr, "  %.*s\n", (int)len, line);
+        (void)fputs("  ", stderr);
+        say(line, len);
+        (void)fputc('\n', stderr);
         line += len;
         line += *line == '\n';
     }
+    if (error->status == SATCHEL_EUNREACHABLE)
+        (void)fprintf(stderr, "  --url and SATCHEL_URL say where satcheld is\n");
     if (error->retry_after_s)
-        (void)fprintf(stderr, "  try again in %d seconds\n", error->retry_after_s);
+        (void)fprintf(stderr, "  try again in %d s\n", error->retry_after_s);
     return exit_code_of(error->status);
+}
+
+void complain(const struct common *common, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    (void)fprintf(stderr, "satchel %s: ", common->verb->name);
+    (void)vfprintf(stderr, format, args);
+    (void)fputc('\n', stderr);
+    va_end(args);
 }
 
 static const char *text_of(const json_t *task, const char *key)
@@ -57,7 +83,7 @@ static bool is_empty(struct slice value)
     return slice_eq_str(value, "null") || slice_eq_str(value, "{}");
 }
 
-void print_task(struct slice text)
+static void print_task(struct slice text)
 {
     struct json_member members[64];
     size_t n = json_in_members(text, members, 64);
@@ -77,18 +103,19 @@ void print_task_line(const json_t *task)
                  text_of(task, "created_at"), text_of(task, "tenant"), text_of(task, "task"));
 }
 
-void print_future(const struct common *common, satchel_future *future)
+int print_future(const struct common *common, satchel_future *future)
 {
     char *text;
     size_t len;
-    if (satchel_future_json(future, &text, &len, NULL) != SATCHEL_OK)
-        return;
-    if (common->json) {
+    satchel_error error = SATCHEL_ERROR_INIT;
+    if (satchel_future_json(future, &text, &len, &error) != SATCHEL_OK)
+        return fail(common, &error);
+    if (common->json)
         (void)printf("%s\n", text);
-    } else {
+    else
         print_task(slice_of(text, len));
-    }
     satchel_free(text);
+    return 0;
 }
 
 int outcome_code(const satchel_future *future)
@@ -123,13 +150,13 @@ int print_result(const struct common *common, satchel_future *future, bool raw)
     satchel_error error = SATCHEL_ERROR_INIT;
     int status = satchel_future_result(future, &json, &len, &error);
     if (status == SATCHEL_PENDING) {
-        (void)fprintf(stderr, "satchel %s: task %s is still %s\n", common->verb->name, satchel_future_id(future),
-                      satchel_future_state(future));
+        complain(common, "task %s is still %s", satchel_future_id(future), satchel_future_state(future));
         return EXIT_AGAIN;
     }
     if (status == SATCHEL_ETASK) {
-        (void)fprintf(stderr, "satchel %s: %s: %s%s%s\n", common->verb->name, error.title, error.type,
-                      *error.detail ? ": " : "", error.detail);
+        size_t used = strlen(error.title);
+        (void)snprintf(error.title + used, sizeof error.title - used, " (%s)", error.type);
+        (void)fail(common, &error);
         return outcome_code(future);
     }
     if (status != SATCHEL_OK)
@@ -140,30 +167,4 @@ int print_result(const struct common *common, satchel_future *future, bool raw)
         (void)printf("%s\n", json);
     satchel_free(json);
     return 0;
-}
-
-/* ---- waiting ---- */
-
-static volatile sig_atomic_t interrupted_by;
-
-static void on_signal(int number)
-{
-    interrupted_by = number;
-}
-
-int wait_interruptible(satchel_future *future, int64_t timeout_ms, satchel_error *error, bool *interrupted)
-{
-    struct sigaction action = {.sa_handler = on_signal}, before;
-    (void)sigaction(SIGINT, &action, &before);
-    int64_t left = timeout_ms;
-    int status;
-    do {
-        int64_t round = left < 0 || left > ROUND_MS ? ROUND_MS : left;
-        status = satchel_future_wait(future, round, error);
-        if (left >= 0)
-            left -= round;
-    } while (!interrupted_by && left != 0 && (status == SATCHEL_ETIMEDOUT || status == SATCHEL_EUNREACHABLE));
-    *interrupted = interrupted_by != 0;
-    (void)sigaction(SIGINT, &before, NULL);
-    return status;
 }

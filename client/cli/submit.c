@@ -7,39 +7,7 @@
 #include "proto/json_in.h"
 #include "proto/json_out.h"
 
-#define SUBMIT_OPTIONS                                                                                                 \
-    {"arg", "KEY=VALUE", "one member of the args, VALUE as JSON or else as text; repeatable", 'a'},                    \
-        {"priority", "0-9", "higher runs first within the tenant; default 4", 'p'},                                    \
-        {"delay", "DURATION", "do not start before this much time has passed", 0},                                     \
-        {"run-at", "TIME", "do not start before this time (RFC 3339)", 0},                                             \
-        {"attempt-timeout", "DURATION", "how long one attempt may take", 0},                                           \
-        {"deadline", "TIME", "work not finished by then is given up (RFC 3339)", 0},                                   \
-        {"expires-in", "DURATION", "give up if it has not started by then", 0},                                        \
-        {"max-attempts", "N", "how often a failing task is tried", 0},                                                 \
-        {"retries", "N", "the same as --max-attempts=N+1", 0},                                                         \
-        {"max-lost", "N", "how often a cut-off attempt is started again", 0},                                          \
-        {"backoff", "JSON", "{\"type\":\"exponential\",\"base\":\"1s\",\"cap\":\"5m\",\"jitter\":true}", 0},           \
-        {"label", "KEY=VALUE", "a label; repeatable", 'l'},                                                            \
-        {"context", "KEY=VALUE", "a context variable of the task; repeatable", 'c'},                                   \
-        {"parent", "ID", "the task that this one belongs to; inside a task that one", 0},                              \
-        {"retain", "DURATION", "how long the finished task is kept", 0},                                               \
-    {                                                                                                                  \
-        "idempotency-key", "KEY", "the same key makes one task", 'k'                                                   \
-    }
-
-const struct option_spec submit_options[] = {
-    SUBMIT_OPTIONS,
-    {"wait", "DURATION", "hold the answer until the task is finished, at most so long", 'w'},
-    {NULL, NULL, NULL, 0},
-};
-const struct option_spec run_options[] = {
-    SUBMIT_OPTIONS,
-    {"timeout", "DURATION", "how long to wait for the end", 'T'},
-    {"raw", NULL, "print a result that is a string without its quotes", 'r'},
-    {"cancel-on-interrupt", NULL, "Ctrl-C also cancels the task", 0},
-    {NULL, NULL, NULL, 0},
-};
-
+#define MAX_ARGS_BYTES ((size_t)64 << 20)
 #define MAX_PAIRS 256
 
 struct pairs {
@@ -51,7 +19,7 @@ struct submission {
     const struct verb *verb;
     satchel_submit_options options;
     struct pairs args, labels, context;
-    int64_t timeout_ms;
+    int64_t timeout_ms; /* negative: none */
     bool raw, cancel_on_interrupt;
 };
 
@@ -154,16 +122,26 @@ static char *object_of(const struct pairs *pairs, bool values_are_json)
     return buf_take(&out, NULL);
 }
 
-static char *read_stdin(void)
+/* The args from standard input.  -1, or the exit code to end with. */
+static int read_stdin(const struct common *common, char **ret)
 {
-    struct buf out = {.max = (size_t)64 << 20};
+    struct buf out = {.max = MAX_ARGS_BYTES};
     char piece[16384];
     size_t n;
     while ((n = fread(piece, 1, sizeof piece, stdin)) > 0)
         buf_append(&out, piece, n);
-    if (ferror(stdin))
-        out.failed = true;
-    return buf_take(&out, NULL);
+    const char *fault = ferror(stdin)                             ? "could not be read"
+                        : !buf_ok(&out)                           ? "is too large"
+                        : out.len == 0                            ? "is empty; args are one JSON document"
+                        : memchr(out.data, '\0', out.len) != NULL ? "has a NUL byte in it; args are JSON text"
+                                                                  : NULL;
+    if (!fault) {
+        *ret = buf_take(&out, NULL);
+        return -1;
+    }
+    complain(common, "standard input %s", fault);
+    buf_release(&out);
+    return EXIT_DATA;
 }
 
 /* The variables that the context has already, and those of --context over them. */
@@ -201,57 +179,85 @@ static int check_context(const struct submission *s)
     return -1;
 }
 
+/* Inside a task: a sub-task of it.  "--parent=" says that it is none. */
+static void set_parent(satchel_submit_options *o)
+{
+    const char *parent = o->parent_id;
+    if (!parent)
+        parent = getenv("SATCHEL_TASK_ID");
+    if (!parent)
+        parent = getenv("SATCHEL_PARENT_ID");
+    o->parent_id = parent && *parent ? parent : NULL;
+}
+
+static int parse(struct submission *s, struct common *common, int argc, char *const argv[], const char *operands[2],
+                 int *n)
+{
+    s->options.struct_size = sizeof s->options;
+    s->timeout_ms = -1;
+    int code = options_parse(s->verb, argc, argv, common, operands, 2, n, on_option, s);
+    if (code == -1 && *n < 1)
+        code = usage(s->verb, "the task's name is missing");
+    if (code == -1 && *n == 2 && s->args.n)
+        code = usage(s->verb, "ARGS and --arg exclude each other");
+    return code == -1 ? check_context(s) : code;
+}
+
+static int send_it(struct submission *s, const struct common *common, satchel_client *client, const char *task,
+                   const char *args, satchel_future **future)
+{
+    char *labels = s->labels.n ? object_of(&s->labels, false) : NULL;
+    satchel_error error = SATCHEL_ERROR_INIT;
+    if (s->labels.n && !labels) {
+        complain(common, "out of memory");
+        return EXIT_SOFTWARE;
+    }
+    s->options.labels_json = labels;
+    int status = satchel_submit(client, task, args, &s->options, future, &error);
+    free(labels);
+    return status == SATCHEL_OK ? -1 : fail(common, &error);
+}
+
 /* Parses, connects and submits.  -1 and the future, or an exit code. */
 static int submit(struct submission *s, struct common *common, int argc, char *const argv[], satchel_client **client,
                   satchel_future **future)
 {
     const char *operands[2];
+    char *args = NULL;
     int n;
-    s->options.struct_size = sizeof s->options;
-    int code = options_parse(s->verb, argc, argv, common, operands, 2, &n, on_option, s);
-    if (code == -1 && n < 1)
-        code = usage(s->verb, "the task's name is missing");
-    if (code == -1 && n == 2 && s->args.n)
-        code = usage(s->verb, "ARGS and --arg exclude each other");
-    if (code == -1)
-        code = check_context(s);
+    int code = parse(s, common, argc, argv, operands, &n);
     if (code == -1)
         code = cli_connect(common, client);
     if (code != -1)
         return code;
     set_context(s);
-    if (!s->options.parent_id)
-        s->options.parent_id = getenv("SATCHEL_TASK_ID"); /* inside a task: a sub-task of it */
-    char *args = NULL, *labels = NULL;
+    set_parent(&s->options);
+    bool given = n == 2 || s->args.n;
     if (n == 2 && strcmp(operands[1], "-") == 0)
-        args = read_stdin();
-    else if (n == 2)
-        args = strdup(operands[1]);
-    else if (s->args.n)
-        args = object_of(&s->args, true);
-    if (s->labels.n)
-        s->options.labels_json = labels = object_of(&s->labels, false);
-    satchel_error error = SATCHEL_ERROR_INIT;
-    int status = satchel_submit(*client, operands[0], args, &s->options, future, &error);
+        code = read_stdin(common, &args);
+    else if (given)
+        args = n == 2 ? strdup(operands[1]) : object_of(&s->args, true);
+    if (code == -1 && given && !args) {
+        complain(common, "out of memory");
+        code = EXIT_SOFTWARE;
+    }
+    if (code == -1)
+        code = send_it(s, common, *client, operands[0], args, future);
     free(args);
-    free(labels);
-    return status == SATCHEL_OK ? -1 : fail(common, &error);
+    return code;
 }
 
-int verb_submit(int argc, char *const argv[])
+int verb_submit(const struct verb *verb, int argc, char *const argv[])
 {
-    struct submission s = {.verb = &verbs[0]};
+    struct submission s = {.verb = verb};
     struct common common;
     satchel_client *client = NULL;
     satchel_future *future = NULL;
     int code = submit(&s, &common, argc, argv, &client, &future);
-    if (code == -1) {
-        if (common.json)
-            print_future(&common, future);
-        else
-            (void)printf("%s\n", satchel_future_id(future));
-        code = 0;
-    }
+    if (code == -1 && common.json)
+        code = print_future(&common, future);
+    else if (code == -1)
+        code = printf("%s\n", satchel_future_id(future)) < 0 ? EXIT_OUTPUT : 0;
     satchel_future_free(future);
     satchel_client_unref(client);
     return code;
@@ -259,22 +265,24 @@ int verb_submit(int argc, char *const argv[])
 
 static int await(const struct submission *s, const struct common *common, satchel_future *future)
 {
-    satchel_error error = SATCHEL_ERROR_INIT;
-    bool interrupted;
-    int status = wait_interruptible(future, s->timeout_ms ? s->timeout_ms : -1, &error, &interrupted);
-    if (interrupted) {
-        if (s->cancel_on_interrupt)
-            (void)satchel_future_cancel(future, NULL);
-        else
-            (void)fprintf(stderr, "satchel run: task %s goes on\n", satchel_future_id(future));
-        return EXIT_INTERRUPTED;
-    }
-    return status == SATCHEL_OK ? -1 : fail(common, &error);
+    satchel_error error = SATCHEL_ERROR_INIT, other = SATCHEL_ERROR_INIT;
+    int status = interrupts_wait(future, s->timeout_ms, &error);
+    if (status == SATCHEL_OK)
+        return -1;
+    if (status != SATCHEL_ECANCELED)
+        return fail(common, &error);
+    if (!s->cancel_on_interrupt)
+        complain(common, "task %s goes on", satchel_future_id(future));
+    else if (satchel_future_cancel(future, &other) == SATCHEL_OK)
+        complain(common, "task %s is canceled", satchel_future_id(future));
+    else
+        (void)fail(common, &other);
+    return EXIT_INTERRUPTED;
 }
 
-int verb_run(int argc, char *const argv[])
+int verb_run(const struct verb *verb, int argc, char *const argv[])
 {
-    struct submission s = {.verb = &verbs[1]};
+    struct submission s = {.verb = verb};
     struct common common;
     satchel_client *client = NULL;
     satchel_future *future = NULL;
@@ -282,8 +290,8 @@ int verb_run(int argc, char *const argv[])
     if (code == -1)
         code = await(&s, &common, future);
     if (code == -1 && common.json) {
-        print_future(&common, future);
-        code = outcome_code(future);
+        code = print_future(&common, future);
+        code = code ? code : outcome_code(future);
     } else if (code == -1) {
         code = print_result(&common, future, s.raw);
     }

@@ -1,38 +1,20 @@
 /* satchel get, wait, result, cancel: verbs that take ids. */
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "client/cli/cli.h"
 
 #define MAX_IDS 4096
-
-const struct option_spec get_options[] = {{NULL, NULL, NULL, 0}};
-const struct option_spec cancel_options[] = {{NULL, NULL, NULL, 0}};
-const struct option_spec wait_options[] = {
-    {"timeout", "DURATION", "how long to wait, for all of them together", 'T'},
-    {NULL, NULL, NULL, 0},
-};
-const struct option_spec result_options[] = {
-    {"wait", "DURATION", "wait so long for the end", 'w'},
-    {"raw", NULL, "print a result that is a string without its quotes", 'r'},
-    {NULL, NULL, NULL, 0},
-};
 
 struct visit { /* one verb over its ids */
     const struct verb *verb;
     struct common common;
     satchel_client *client;
     int64_t wait_ms; /* negative: without limit */
+    int64_t until;   /* when all of them must have ended, where there is a limit */
     bool raw;
 };
-
-static const struct verb *find_verb(const char *name)
-{
-    const struct verb *verb = verbs;
-    while (strcmp(verb->name, name) != 0)
-        verb++;
-    return verb;
-}
 
 static int on_option(void *arg, const char *name, const char *value)
 {
@@ -42,6 +24,19 @@ static int on_option(void *arg, const char *name, const char *value)
         return 0;
     }
     return parse_ms(value, &v->wait_ms) ? 0 : usage(v->verb, "--%s takes a duration: 30s, 250ms, 5m", name);
+}
+
+static int64_t now_ms(void)
+{
+    struct timespec t;
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+static int64_t left_ms(const struct visit *v)
+{
+    int64_t left = v->until - now_ms();
+    return v->wait_ms < 0 ? -1 : left > 0 ? left : 0;
 }
 
 /* Calls fn for every id; the first exit code that is not 0 is the verb's. */
@@ -57,6 +52,7 @@ static int each_id(struct visit *v, int argc, char *const argv[], int max,
         code = cli_connect(&v->common, &v->client);
     if (code != -1)
         return code;
+    v->until = v->wait_ms < 0 ? INT64_MAX : now_ms() + v->wait_ms;
     int worst = 0;
     for (int i = 0; i < n && worst != EXIT_INTERRUPTED; i++) {
         satchel_future *future = NULL;
@@ -79,54 +75,51 @@ static int get_one(struct visit *v, satchel_future *future)
     int status = satchel_future_poll(future, &error);
     if (status != SATCHEL_OK && status != SATCHEL_PENDING)
         return fail(&v->common, &error);
-    print_future(&v->common, future);
-    return 0;
+    return print_future(&v->common, future);
 }
 
-int verb_get(int argc, char *const argv[])
+int verb_get(const struct verb *verb, int argc, char *const argv[])
 {
-    struct visit v = {.verb = find_verb("get")};
+    struct visit v = {.verb = verb};
     return each_id(&v, argc, argv, MAX_IDS, get_one);
+}
+
+/* The task in one line for people, or whole as JSON. */
+static int print_state(const struct visit *v, satchel_future *future)
+{
+    if (v->common.json)
+        return print_future(&v->common, future);
+    (void)printf("%s  %s\n", satchel_future_id(future), satchel_future_state(future));
+    return 0;
 }
 
 static int wait_one(struct visit *v, satchel_future *future)
 {
     satchel_error error = SATCHEL_ERROR_INIT;
-    bool interrupted;
-    int status = wait_interruptible(future, v->wait_ms, &error, &interrupted);
-    if (interrupted)
-        return EXIT_INTERRUPTED;
-    if (status != SATCHEL_OK)
+    if (interrupts_wait(future, left_ms(v), &error) != SATCHEL_OK)
         return fail(&v->common, &error);
-    if (v->common.json)
-        print_future(&v->common, future);
-    else
-        (void)printf("%s  %s\n", satchel_future_id(future), satchel_future_state(future));
-    return outcome_code(future);
+    int code = print_state(v, future);
+    return code ? code : outcome_code(future);
 }
 
-int verb_wait(int argc, char *const argv[])
+int verb_wait(const struct verb *verb, int argc, char *const argv[])
 {
-    struct visit v = {.verb = find_verb("wait"), .wait_ms = -1};
+    struct visit v = {.verb = verb, .wait_ms = -1};
     return each_id(&v, argc, argv, MAX_IDS, wait_one);
 }
 
 static int result_one(struct visit *v, satchel_future *future)
 {
     satchel_error error = SATCHEL_ERROR_INIT;
-    bool interrupted = false;
-    int status =
-        v->wait_ms ? wait_interruptible(future, v->wait_ms, &error, &interrupted) : satchel_future_poll(future, &error);
-    if (interrupted)
-        return EXIT_INTERRUPTED;
+    int status = v->wait_ms ? interrupts_wait(future, v->wait_ms, &error) : satchel_future_poll(future, &error);
     if (status != SATCHEL_OK && status != SATCHEL_PENDING)
         return fail(&v->common, &error);
     return print_result(&v->common, future, v->raw);
 }
 
-int verb_result(int argc, char *const argv[])
+int verb_result(const struct verb *verb, int argc, char *const argv[])
 {
-    struct visit v = {.verb = find_verb("result")};
+    struct visit v = {.verb = verb};
     return each_id(&v, argc, argv, 1, result_one);
 }
 
@@ -135,15 +128,11 @@ static int cancel_one(struct visit *v, satchel_future *future)
     satchel_error error = SATCHEL_ERROR_INIT;
     if (satchel_future_cancel(future, &error) != SATCHEL_OK)
         return fail(&v->common, &error);
-    if (v->common.json)
-        print_future(&v->common, future);
-    else
-        (void)printf("%s  %s\n", satchel_future_id(future), satchel_future_state(future));
-    return 0;
+    return print_state(v, future);
 }
 
-int verb_cancel(int argc, char *const argv[])
+int verb_cancel(const struct verb *verb, int argc, char *const argv[])
 {
-    struct visit v = {.verb = find_verb("cancel")};
+    struct visit v = {.verb = verb};
     return each_id(&v, argc, argv, MAX_IDS, cancel_one);
 }

@@ -1,4 +1,5 @@
 /* What the numbers mean.  Thread: any. */
+#include <satchel/client.h>
 #include <stdlib.h>
 
 #include "proto/context/internal.h"
@@ -18,6 +19,18 @@ const char *satchel_strerror(int status)
     case SATCHEL_EGRAMMAR: return "the text does not follow its grammar";
     case SATCHEL_ELIMIT: return "the text is longer than the limit";
     case SATCHEL_EEXIST: return "another variable has that wire name already";
+    case SATCHEL_PENDING: return "the task is not finished yet";
+    case SATCHEL_EUNREACHABLE: return "the daemon cannot be reached";
+    case SATCHEL_EPROTOCOL: return "the answer is not satcheld's";
+    case SATCHEL_EREFUSED: return "the daemon refused the request";
+    case SATCHEL_EDENIED: return "the daemon does not allow it";
+    case SATCHEL_ENOTFOUND: return "there is no such task";
+    case SATCHEL_ECONFLICT: return "the task's state does not allow it";
+    case SATCHEL_EAGAIN: return "the daemon cannot take it now";
+    case SATCHEL_ESERVER: return "something is wrong inside the daemon";
+    case SATCHEL_ETIMEDOUT: return "the time was over before the task was finished";
+    case SATCHEL_ETASK: return "the task did not succeed";
+    case SATCHEL_ECANCELED: return "the caller was canceled";
     default: return "unknown status";
     }
 }

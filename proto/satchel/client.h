@@ -32,7 +32,8 @@ enum {
     SATCHEL_EAGAIN = -36,       /* 429 or 503: later, after retry_after_s */
     SATCHEL_ESERVER = -37,      /* another 5xx */
     SATCHEL_ETIMEDOUT = -38,    /* the time given was over before the task was finished */
-    SATCHEL_ETASK = -39         /* the task did not succeed: `error` holds its own error */
+    SATCHEL_ETASK = -39,        /* the task did not succeed: `error` holds its own error */
+    SATCHEL_ECANCELED = -40     /* the calling thread's context was canceled while it waited */
 };
 
 /* What went wrong, for people and programs.  Plain data: on the stack, copied freely, owns nothing. */

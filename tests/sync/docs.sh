@@ -43,7 +43,7 @@ case $arguments in
 *) complain "the command-line options of options.def were not understood: $arguments" ;;
 esac
 
-if [ -d client/cli ] && ls client/cli/*.c >/dev/null 2>&1; then
+if [ -f docs/man/satchel.1 ]; then
     verbs=$(sed -nE 's/^VERB\(([a-z]+),.*/\1/p' client/cli/*.def 2>/dev/null || true)
     for verb in $verbs; do
         grep -qE "^\.(It|Ss) (Cm )?$verb( |\$)" docs/man/satchel.1 || complain "docs/man/satchel.1 lacks the verb $verb"

@@ -1,0 +1,56 @@
+/* Ctrl-C: a thread of its own waits for SIGINT, which is blocked everywhere, and cancels the context that the main
+ * thread waits in, so that a wait ends at once and may still say or cancel something.
+ * Thread: main; the watcher touches what is atomic or immutable. */
+#include <signal.h>
+#include <stdatomic.h>
+#include <unistd.h>
+
+#include "client/cli/cli.h"
+
+static atomic_bool soft; /* the main thread waits and will see to its end */
+static satchel_cancel *interrupted;
+
+static void *watch(void *arg)
+{
+    (void)arg;
+    sigset_t set;
+    int number;
+    (void)sigemptyset(&set);
+    (void)sigaddset(&set, SIGINT);
+    for (;;) {
+        if (sigwait(&set, &number) != 0)
+            continue;
+        if (!atomic_exchange(&soft, false))
+            _exit(EXIT_INTERRUPTED);
+        satchel_cancel_fire(interrupted, SIGINT);
+    }
+    return NULL;
+}
+
+void interrupts_start(void)
+{
+    struct sigaction now;
+    sigset_t set;
+    pthread_attr_t attributes;
+    pthread_t thread;
+    if (interrupted || sigaction(SIGINT, NULL, &now) != 0 || now.sa_handler == SIG_IGN)
+        return;
+    if (satchel_cancel_new(NULL, &interrupted) != SATCHEL_OK || satchel_set_cancel(interrupted, NULL) != SATCHEL_OK)
+        return; /* the signal's default stays */
+    (void)sigemptyset(&set);
+    (void)sigaddset(&set, SIGINT);
+    (void)pthread_sigmask(SIG_BLOCK, &set, NULL);
+    (void)pthread_attr_init(&attributes);
+    (void)pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+    if (satchel_thread_create(&thread, &attributes, watch, NULL) != 0)
+        (void)pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+    (void)pthread_attr_destroy(&attributes);
+}
+
+int interrupts_wait(satchel_future *future, int64_t timeout_ms, satchel_error *error)
+{
+    atomic_store(&soft, true);
+    int status = satchel_future_wait(future, timeout_ms, error);
+    atomic_store(&soft, false);
+    return status;
+}
