@@ -178,6 +178,9 @@ static void set_problem(const struct api_call *call, struct problem *problem)
         problem_set(problem, PROBLEM_QUOTA_EXCEEDED,
                     "Tenant %s (or all tenants together) has as many waiting tasks as it may have.", call->tenant);
         break;
+    case ENGINE_NO_PARENT:
+        problem_add(problem, PROBLEM_INVALID_SUBMISSION, "/parent_id", "this tenant has no task of this id");
+        return;
     case ENGINE_DRAINING:
         problem_set(problem, PROBLEM_DRAINING, "satcheld is shutting down; send the request again.");
         break;

@@ -1,9 +1,10 @@
 /* GET /v1/tasks/{id}/context: every variable with its value, where it came from and where it was sent, attempt by
  * attempt.
  *
- * Two reads: the task with its attempts, then its sub-tasks, which inherited from it.  What is stored decides what is
+ * Three reads: the task with its attempts, its parent where it has one, and its sub-tasks.  A value that came with a
+ * request but is the parent's own was inherited: so a command's `satchel submit` hands it on.  What is stored decides what is
  * said; only of an attempt of which nothing is stored (it runs, or a crash took it) the task's type tells.
- * Flow: dispatch -> on_context -> reader -> answer_task -> reader -> answer_children.  Thread: the loop's. */
+ * Flow: dispatch -> on_context -> reader -> answer_task -> (reader -> answer_parent) -> reader -> answer_children.  Thread: the loop's. */
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,6 +33,7 @@ struct context_call {
     struct api_call call;
     struct task_record record;
     struct task_history history;
+    struct task_record parent; /* of a sub-task */
     struct destination *destinations;
     size_t n_destinations;
     json_t *texts; /* what the destinations point into */
@@ -42,6 +44,7 @@ static void release_context_call(struct api_call *call)
     struct context_call *own = (struct context_call *)call;
     task_record_release(&own->record);
     task_history_release(&own->history);
+    task_record_release(&own->parent);
     free(own->destinations);
     json_decref(own->texts);
     free(own);
@@ -74,13 +77,13 @@ static bool add_stored(struct context_call *own, const struct task_attempt *atte
     json_array_foreach(ok ? list : NULL, i, item)
     {
         const char *to = json_string_value(json_object_get(item, "to"));
-        ok = ok &&
-             add_destination(own, (struct destination){
-                                      .attempt = attempt->number,
-                                      .to = to ? to : "unknown",
-                                      .target = json_string_value(json_object_get(item, "target")),
-                                      .propagate = (unsigned)json_number_value(json_object_get(item, "propagate")),
-                                  });
+        ok =
+            ok && add_destination(own, (struct destination){
+                                           .attempt = attempt->number,
+                                           .to = to ? to : "unknown",
+                                           .target = json_string_value(json_object_get(item, "target")),
+                                           .propagate = (unsigned)json_number_value(json_object_get(item, "propagate")),
+                                       });
     }
     return ok;
 }
@@ -181,12 +184,34 @@ static uint32_t attempt_of_child(const struct context_call *own, const struct ta
     return 0;
 }
 
+static struct slice stored_value(const struct task_spec *spec, struct slice key)
+{
+    return json_in_find(json_in_find(spec->context, SLICE_LITERAL("vars")), key);
+}
+
+/* Of two stored values; the sub-task's span is its own, the trace is the same. */
+static bool same_value(struct slice key, struct slice a, struct slice b)
+{
+    enum { TRACE_AT = 4, TRACE_LEN = 32 }; /* behind the quote, the version and a dash */
+    if (!slice_eq_str(key, "traceparent") || a.len < TRACE_AT + TRACE_LEN || b.len < TRACE_AT + TRACE_LEN)
+        return a.len && slice_eq(a, b);
+    return memcmp(a.data + TRACE_AT, b.data + TRACE_AT, TRACE_LEN) == 0;
+}
+
+static bool is_inherited(const struct task_spec *child, const struct task_spec *parent, struct slice key,
+                         struct slice name)
+{
+    static const char inherited[] = "\"inherited:";
+    struct slice origin = json_in_find(child->origins, name);
+    if (origin.len > sizeof inherited && memcmp(origin.data, inherited, sizeof inherited - 1) == 0)
+        return true;
+    return slice_eq_str(origin, "\"header\"") && same_value(key, stored_value(child, key), stored_value(parent, key));
+}
+
 static void write_child(const struct shown *shown, const struct task_spec *child)
 {
-    char id[TASK_ID_TEXT_SIZE], inherited[sizeof "\"inherited:\"" + TASK_ID_TEXT_SIZE];
-    task_id_format(shown->own->record.spec->id, id);
-    (void)snprintf(inherited, sizeof inherited, "\"inherited:%s\"", id);
-    if (!slice_eq_str(json_in_find(child->origins, shown->name), inherited))
+    char id[TASK_ID_TEXT_SIZE];
+    if (!is_inherited(child, shown->own->record.spec, shown->key, shown->name))
         return;
     struct json_out *j = shown->j;
     uint32_t attempt = attempt_of_child(shown->own, child);
@@ -211,6 +236,21 @@ static void write_sent(const struct shown *shown)
     json_out_end_array(shown->j);
 }
 
+static void write_origin(const struct shown *shown)
+{
+    const struct context_call *own = shown->own;
+    const struct task_spec *spec = own->record.spec;
+    struct slice origin = json_in_find(spec->origins, shown->name);
+    json_out_key(shown->j, "origin");
+    if (own->parent.spec && is_inherited(spec, own->parent.spec, shown->key, shown->name)) {
+        char text[sizeof "inherited:" + TASK_ID_TEXT_SIZE] = "inherited:";
+        task_id_format(spec->parent, text + strlen(text));
+        json_out_string(shown->j, slice_str(text));
+    } else {
+        json_out_raw(shown->j, origin.len ? origin : SLICE_LITERAL("\"header\""));
+    }
+}
+
 static void write_variable(const struct context_call *own, const struct json_member *stored, struct json_out *j)
 {
     static const char prefix[] = "x-satchel-var-";
@@ -225,7 +265,6 @@ static void write_variable(const struct context_call *own, const struct json_mem
     } else {
         shown.secret = true; /* who knows: whether it was is no longer configured */
     }
-    struct slice origin = json_in_find(own->record.spec->origins, shown.name);
     json_out_key_slice(j, shown.name);
     json_out_begin_object(j);
     json_out_key(j, "value");
@@ -234,8 +273,7 @@ static void write_variable(const struct context_call *own, const struct json_mem
         json_out_key(j, "secret");
         json_out_bool(j, true);
     }
-    json_out_key(j, "origin");
-    json_out_raw(j, origin.len ? origin : SLICE_LITERAL("\"header\""));
+    write_origin(&shown);
     json_out_member(j, "header", stored->name);
     write_sent(&shown);
     json_out_end_object(j);
@@ -280,6 +318,25 @@ static bool answer_children(struct api_call *call, struct http_exchange *exchang
     return true;
 }
 
+static bool read_children(struct context_call *own, struct http_exchange *exchange)
+{
+    struct api_call *call = &own->call;
+    call->read.query =
+        (struct list_query){.tenant = slice_str(call->tenant), .parent = own->record.spec->id, .limit = CHILDREN_SHOWN};
+    call->answer = answer_children;
+    call_post_reader(call, exchange, READ_LIST);
+    return false;
+}
+
+/* A parent that was deleted tells nothing any more. */
+static bool answer_parent(struct api_call *call, struct http_exchange *exchange)
+{
+    struct context_call *own = (struct context_call *)call;
+    own->parent = call->read.record;
+    call->read.record = (struct task_record){0};
+    return read_children(own, exchange);
+}
+
 static bool answer_task(struct api_call *call, struct http_exchange *exchange)
 {
     struct context_call *own = (struct context_call *)call;
@@ -291,10 +348,12 @@ static bool answer_task(struct api_call *call, struct http_exchange *exchange)
     own->history = call->read.history;
     call->read.record = (struct task_record){0};
     call->read.history = (struct task_history){0};
-    call->read.query =
-        (struct list_query){.tenant = slice_str(call->tenant), .parent = call->id, .limit = CHILDREN_SHOWN};
-    call->answer = answer_children;
-    call_post_reader(call, exchange, READ_LIST);
+    if (task_id_is_none(own->record.spec->parent))
+        return read_children(own, exchange);
+    call->id = own->record.spec->parent;
+    call->with_history = false;
+    call->answer = answer_parent;
+    call_post_reader(call, exchange, READ_TASK);
     return false;
 }
 

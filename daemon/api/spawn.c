@@ -125,6 +125,7 @@ static int read_answer(struct engine_call *call, struct task_id *ret_id, struct 
         problem_set(reterr, PROBLEM_QUOTA_EXCEEDED, "There are as many waiting tasks as there may be.");
         break;
     case ENGINE_DRAINING: problem_set(reterr, PROBLEM_DRAINING, "satcheld is shutting down."); break;
+    case ENGINE_NO_PARENT:
     case ENGINE_NOT_LIVE:
     case ENGINE_NOT_FOUND:
     case ENGINE_CONFLICT:

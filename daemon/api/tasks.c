@@ -115,6 +115,7 @@ static bool answer_wait(struct api_call *call, struct http_exchange *exchange)
     case ENGINE_REPLAYED:
     case ENGINE_KEY_MISMATCH:
     case ENGINE_KEY_GONE:
+    case ENGINE_NO_PARENT:
     case ENGINE_CONFLICT:
     case ENGINE_QUOTA:
     case ENGINE_STORE_FULL:
@@ -258,6 +259,7 @@ static bool answer_change(struct api_call *call, struct http_exchange *exchange)
     case ENGINE_KEY_MISMATCH:
     case ENGINE_KEY_GONE:
     case ENGINE_NOT_LIVE:
+    case ENGINE_NO_PARENT:
     case ENGINE_QUOTA:
     case ENGINE_DRAINING:
     case ENGINE_STORE_FULL:

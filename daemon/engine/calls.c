@@ -149,6 +149,27 @@ static bool is_welcome(const struct engine *e, const struct task_spec *spec)
     return parent && parent->state == TASK_RUNNING;
 }
 
+/* A sub-task belongs to its parent's tenant, and to the tree that the parent belongs to. */
+static enum engine_result join_tree(struct engine *e, struct task_spec *spec)
+{
+    if (task_id_is_none(spec->parent) || !task_id_equal(spec->root, spec->id))
+        return ENGINE_OK; /* none, or the attempt that submits it has said so */
+    struct entry *entry = entries_find(&e->entries, spec->parent);
+    struct task_record record = {0};
+    enum store_result found = STORE_OK;
+    if (entry && entry->spec)
+        record.spec = task_spec_ref(entry->spec);
+    else
+        found = e->store->ops->load(e->store, &spec->parent, 1, &record);
+    enum engine_result result = found == STORE_OK ? ENGINE_NO_PARENT : ENGINE_STORE_FAILED;
+    if (record.spec && slice_eq(record.spec->tenant, spec->tenant)) {
+        spec->root = record.spec->root; /* nobody else has the spec yet */
+        result = ENGINE_OK;
+    }
+    task_record_release(&record);
+    return result;
+}
+
 static void submit(struct engine *e, struct engine_call *call)
 {
     struct task_spec *spec = call->spec;
@@ -158,6 +179,11 @@ static void submit(struct engine *e, struct engine_call *call)
     }
     if (call->has_key && decided_by_key(e, call))
         return;
+    enum engine_result joined = join_tree(e, spec);
+    if (joined != ENGINE_OK) {
+        call_answer(e, call, joined);
+        return;
+    }
     struct entry *entry = entry_new(e, spec->id, spec->tenant, spec->name);
     if (!entry) {
         call_answer(e, call, ENGINE_STORE_FAILED);

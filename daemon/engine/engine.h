@@ -29,6 +29,7 @@ enum engine_result {
     ENGINE_KEY_GONE,     /* SUBMIT: the key's first task, now `id`, has been deleted */
     ENGINE_NOT_LIVE,     /* WAIT: not among the unfinished tasks: ask the reader */
     ENGINE_NOT_FOUND,    /* CANCEL, RETRY, DELETE: no such task of this tenant */
+    ENGINE_NO_PARENT,    /* SUBMIT: the tenant has no task of the parent's id */
     ENGINE_CONFLICT,     /* the task's state does not allow it; `record` shows it */
     ENGINE_QUOTA,        /* the tenant or the daemon has too many waiting tasks */
     ENGINE_DRAINING,

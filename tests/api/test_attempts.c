@@ -280,6 +280,38 @@ static void sub_tasks_inherit(void **state)
     json_decref(task);
 }
 
+static void a_parent_named_over_http(void **state)
+{
+    (void)state;
+    json_t *parent = run(&d, FULL, "{\"task\":\"satchel.noop\",\"context\":{\"k\":\"v\"}}");
+    char body[256], origin[64];
+    (void)snprintf(body, sizeof body, "{\"task\":\"satchel.noop\",\"parent_id\":\"%s\",\"context\":{\"new\":\"1\"}}",
+                   text_of(parent, "id"));
+    (void)snprintf(origin, sizeof origin, "inherited:%s", text_of(parent, "id"));
+    json_t *child = run(&d, FULL "X-Satchel-Var-K: v\r\n", body);
+    expect_text(child, "parent_id", text_of(parent, "id"));
+    expect_text(child, "root_id", text_of(parent, "id"));
+    (void)snprintf(body, sizeof body, "{\"task\":\"satchel.noop\",\"parent_id\":\"%s\"}", text_of(child, "id"));
+    json_t *grandchild = run(&d, ACME, body);
+    expect_text(grandchild, "root_id", text_of(parent, "id"));
+    json_t *view = context_of(ACME, text_of(child, "id"), 200);
+    (void)variable(view, "tenant", "acme", origin);
+    (void)variable(view, "k", "v", origin);
+    (void)variable(view, "traceparent", NULL, origin);
+    (void)variable(view, "new", "1", "body");
+    json_decref(view);
+    json_decref(grandchild);
+    struct answer answer = {0};
+    ask(&d, &answer, "POST", "/v1/tasks", JSON_TYPE "X-Tenant-ID: other\r\n", body);
+    expect_problem(&answer, 422, "invalid-submission");
+    json_t *problem = answer_json(&answer);
+    expect_pointer(problem, "/parent_id");
+    json_decref(problem);
+    answer_release(&answer);
+    json_decref(child);
+    json_decref(parent);
+}
+
 static void of_nobody_else(void **state)
 {
     (void)state;
@@ -305,6 +337,7 @@ int main(void)
         cmocka_unit_test(commands_attempt_by_attempt),
         cmocka_unit_test(what_a_policy_keeps_back_was_not_sent),
         cmocka_unit_test(sub_tasks_inherit),
+        cmocka_unit_test(a_parent_named_over_http),
         cmocka_unit_test(of_nobody_else),
     };
     return cmocka_run_group_tests(tests, start, stop);
