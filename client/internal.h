@@ -11,7 +11,7 @@
 #include <satchel/client.h>
 #include <stdatomic.h>
 
-#include "client/curl_loader.h"
+#include "proto/curl_loader.h"
 #include "proto/buf.h"
 
 #pragma GCC visibility push(hidden)

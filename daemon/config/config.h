@@ -42,6 +42,7 @@ struct config_task { /* task "thumbnail" { ... }: exactly one of command and url
     char *name;
     struct config_list command; /* argv with {{args.NAME}} templates */
     char *url, *method, *body;
+    bool url_from_args; /* what the url calls comes from the submission: its host does, or all of it */
     struct config_list headers, allow;
     struct config_list environment; /* "NAME=value", or "NAME" to pass the daemon's own through */
     char *workdir;                  /* NULL: / */

@@ -40,6 +40,23 @@ static bool is_template(const char *text)
     return strstr(text, "{{") != NULL;
 }
 
+/* Does the host come from the submission, or all of the URL?  A template in its path or query is no such thing. */
+static bool host_is_template(const char *url)
+{
+    const char *host = strstr(url, "://"), *template = strstr(url, "{{");
+    if (!template || !host || template <host)
+        return template != NULL;
+    host += 3;
+    return template <host + strcspn(host, "/?#");
+}
+
+/* A header line whose value may hold templates. */
+static const char *check_header_template(const char *text)
+{
+    const char *wrong = check_header_line(text);
+    return wrong ? wrong : check_template(text);
+}
+
 static const char *check_method(const char *text)
 {
     static const char *const methods[] = {"GET", "POST", "PUT", "PATCH", "DELETE"};
@@ -75,7 +92,7 @@ static void read_final_exit(struct config_task *task, struct section *s)
 static void read_propagate(struct config_task *task, struct section *s)
 {
     size_t n = source_count(s->cfg, "propagate");
-    task->propagate = task->url && is_template(task->url) ? PROPAGATE_TRACE : PROPAGATE_ALL;
+    task->propagate = task->url_from_args ? PROPAGATE_TRACE : PROPAGATE_ALL;
     if (!source_is_set(s->cfg, "propagate"))
         return;
     task->propagate = 0;
@@ -126,8 +143,10 @@ static void check_whole(const struct config_task *task, struct section *s)
             section_problem(s, "command", "starts with a program that is empty or would come from a submission");
     } else {
         refuse(s, for_commands, sizeof for_commands / sizeof for_commands[0], "command");
-        if (task->url && is_template(task->url) && task->allow.n == 0)
+        if (task->url_from_args && task->allow.n == 0)
             section_problem(s, "url", "comes from the submission, so allow must say which hosts may be called");
+        if (task->body && task->method && strcmp(task->method, "GET") == 0)
+            section_problem(s, "body", "cannot be sent with GET");
     }
 }
 
@@ -141,7 +160,7 @@ void task_section_read(struct config_task *task, struct section *s)
     section_text(s, "url", check_url, &task->url);
     section_text(s, "method", check_method, &task->method);
     section_text(s, "body", check_template, &task->body);
-    section_list(s, "headers", check_header_line, &task->headers);
+    section_list(s, "headers", check_header_template, &task->headers);
     section_list(s, "allow", check_allow, &task->allow);
     section_list(s, "environment", check_environment, &task->environment);
     section_text(s, "workdir", check_absolute_path, &task->workdir);
@@ -150,6 +169,7 @@ void task_section_read(struct config_task *task, struct section *s)
     section_number(s, "concurrency", 0, CONCURRENCY_MAX, &concurrency);
     section_switch(s, "allow_dash", &task->allow_dash);
     task->concurrency = (unsigned)concurrency;
+    task->url_from_args = task->url && host_is_template(task->url);
     if (task->url && !task->method)
         task->method = section_copy(s, "POST");
     read_final_exit(task, s);

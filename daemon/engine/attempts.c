@@ -64,6 +64,8 @@ static bool make_hot(struct engine *e, struct entry *entry)
     }
     entry->spec = record.spec;
     entry->failures = record.status.failures;
+    if (record.outcome && entry->before == ERROR_TYPE_NONE)
+        entry->before = (uint8_t)record.outcome->error;
     e->hot_bytes += record.spec->size;
     task_outcome_unref(record.outcome);
     return true;
@@ -98,6 +100,7 @@ static struct attempt *attempt_new(struct engine *e, struct entry *entry, const 
     attempt->type = type;
     attempt->number = entry->attempt + 1;
     attempt->failures = entry->failures;
+    attempt->before = (enum error_type)entry->before;
     attempt->previous_lost = entry->lost;
     attempt->host = e->options.host;
     attempt->host_arg = e->options.host_arg;
@@ -287,6 +290,10 @@ bool attempt_report(struct engine *e, struct attempt *attempt)
     change->outcome = outcome_of(attempt, event);
     change->report = attempt;
     keep_attempt(change, attempt, event);
+    if (event == TASK_EVENT_LOST)
+        entry->before = ERROR_TYPE_LOST;
+    else if (event != TASK_EVENT_RELEASED)
+        entry->before = (uint8_t)(change->outcome ? change->outcome->error : ERROR_TYPE_NONE);
     if (live && attempt->started_us)
         live->started_us = attempt->started_us;
     if (event == TASK_EVENT_BACKOFF) {

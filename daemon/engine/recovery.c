@@ -59,6 +59,8 @@ static void recover_running(struct engine *e, struct entry *entry, bool used_up)
         event = TASK_EVENT_RELEASED;
     if (entry->cancel_requested)
         event = TASK_EVENT_CANCEL;
+    if (event == TASK_EVENT_LOST)
+        entry->before = ERROR_TYPE_LOST;
     (void)task_move(e, entry, event);
     struct change *change = &e->changes[entry->change - 1];
     if (event == TASK_EVENT_GAVE_UP)

@@ -83,3 +83,14 @@ void attempt_end_canceled(struct attempt *attempt)
     }
     attempt_fail(attempt, true, ERROR_TYPE_CANCELED, "canceled");
 }
+
+const char *attempt_retry_reason(const struct attempt *attempt)
+{
+    if (attempt->number <= 1)
+        return NULL;
+    if (attempt->failures == 0 && attempt->previous_lost == 0)
+        return "retry"; /* both are counted from the last retry by hand */
+    if (attempt->before == ERROR_TYPE_NONE)
+        return attempt->failures ? "failed" : error_type_name(ERROR_TYPE_LOST);
+    return error_type_name(attempt->before);
+}

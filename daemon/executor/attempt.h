@@ -48,6 +48,7 @@ struct attempt {
     const struct task_type *type;
     uint32_t number;        /* 1 is the first */
     uint32_t failures;      /* attempts that failed before this one (lost ones not counted) */
+    enum error_type before; /* what the attempt before this one ended with; NONE: there was none, or nobody knows */
     satchel_cancel *cancel; /* a reference of its own; fired with an enum cancel_reason */
     int64_t deadline_us;    /* wall clock: the task's deadline or this attempt's time limit; 0: none */
     int64_t previous_lost;  /* how many attempts were cut off before */
@@ -78,5 +79,9 @@ void attempt_lose(struct attempt *attempt, const char *message);
 void attempt_sent(struct attempt *attempt, const char *to, struct slice target);
 /* Fails the attempt as its fired cancel object says: canceled, timeout, deadline, or lost at a shutdown. */
 void attempt_end_canceled(struct attempt *attempt);
+
+/* Why this is not the first attempt: "retry" (by hand), or the type of the error that the one before ended with.
+ * NULL: it is the first. */
+const char *attempt_retry_reason(const struct attempt *attempt);
 
 #endif

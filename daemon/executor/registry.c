@@ -1,5 +1,5 @@
 /* The table of task types: the built-in ones, then the configuration's, then what plugins register.
- * Built by one thread and immutable from then on.  Flow: subsystems, reload -> registry_new -> command.c, plugin.c. */
+ * Built by one thread and immutable from then on.  Flow: subsystems, reload -> registry_new -> command.c, http_task.c, plugin.c. */
 #include "executor/registry.h"
 
 #include <stdio.h>
@@ -7,6 +7,7 @@
 
 #include "executor/builtin.h"
 #include "executor/command.h"
+#include "executor/http_task.h"
 #include "executor/plugin.h"
 
 #define TYPES_MAX 4096u
@@ -102,13 +103,9 @@ static int add_configured(struct registry *registry, char *error, size_t error_s
     const struct config *config = registry->config;
     for (size_t i = 0; i < config->n_tasks; i++) {
         const struct config_task *task = &config->tasks[i];
-        if (task->command.n == 0) {
-            (void)snprintf(error, error_size,
-                           "%s: task \"%.80s\": url tasks are not part of this version; use a command", task->where,
-                           task->name);
-            return -1;
-        }
-        if (command_register(registry, task, error, error_size) < 0)
+        int err = task->url ? http_register(registry, task, error, error_size)
+                            : command_register(registry, task, error, error_size);
+        if (err < 0)
             return -1;
     }
     for (size_t i = 0; i < config->n_plugins; i++)

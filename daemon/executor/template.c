@@ -99,13 +99,14 @@ static struct slice look_up(struct slice args, struct slice path)
     return args;
 }
 
-static bool append_value(struct slice json, struct slice path, struct buf *out, char error[TEMPLATE_ERROR_SIZE])
+static bool append_value(struct slice json, struct slice path, bool as_json, struct buf *out,
+                         char error[TEMPLATE_ERROR_SIZE])
 {
     if (json.len == 0)
-        return refuse(error, path, "is missing: the task's command needs it");
-    if (slice_eq_str(json, "null") && path.len)
-        return refuse(error, path, "is null: the task's command needs a value");
-    if (json.data[0] != '"' || path.len == 0) { /* {{args}} is the JSON text, a string's too */
+        return refuse(error, path, "is missing: the task needs it");
+    if (slice_eq_str(json, "null") && path.len && !as_json)
+        return refuse(error, path, "is null: the task needs a value");
+    if (json.data[0] != '"' || path.len == 0 || as_json) { /* {{args}} is the JSON text, a string's too */
         buf_append_slice(out, json);
         return true;
     }
@@ -115,7 +116,16 @@ static bool append_value(struct slice json, struct slice path, struct buf *out, 
     if (fits)
         buf_append(out, text, json_string_length(string));
     json_decref(string);
-    return fits || refuse(error, path, text ? "has a NUL character, which no argument can hold" : "cannot be read");
+    return fits || refuse(error, path, text ? "has a NUL character, which cannot be filled in" : "cannot be read");
+}
+
+bool template_part_expand(const struct template_part *part, struct slice args, bool json, struct buf *out,
+                          char error[TEMPLATE_ERROR_SIZE])
+{
+    if (part->is_path)
+        return append_value(look_up(args, part->text), part->text, json, out, error);
+    buf_append_slice(out, part->text);
+    return true;
 }
 
 bool template_expand(const struct template *t, struct slice args, bool allow_dash, struct buf *out,
@@ -125,9 +135,7 @@ bool template_expand(const struct template *t, struct slice args, bool allow_das
     for (size_t i = 0; i < t->n; i++) {
         const struct template_part *part = &t->parts[i];
         size_t before = out->len;
-        if (!part->is_path)
-            buf_append_slice(out, part->text);
-        else if (!append_value(look_up(args, part->text), part->text, out, error))
+        if (!template_part_expand(part, args, false, out, error))
             return false;
         if (part->is_path && before == start && out->len > start && out->data[start] == '-' && !allow_dash)
             return refuse(error, part->text,

@@ -5,7 +5,7 @@
  *   a number          as it was written
  *   true, false       these words
  *   an object, array  its JSON text
- *   null, missing     an error: an operator's command is never run with a hole in it
+ *   null, missing     an error: nothing of an operator's is run or called with a hole in it
  *
  * Thread: any, once parsed. */
 #ifndef SATCHEL_EXECUTOR_TEMPLATE_H
@@ -34,5 +34,10 @@ void template_release(struct template *t);
  * False and the reason: `args` lack something, or a value may not be used.  The caller checks buf_ok. */
 bool template_expand(const struct template *t, struct slice args, bool allow_dash, struct buf *out,
                      char error[TEMPLATE_ERROR_SIZE]);
+
+/* One part alone, for whoever has to look at each value: its verbatim text, or the args' value as above; `json`: as its
+ * JSON text, strings with their quotes, null too. */
+bool template_part_expand(const struct template_part *part, struct slice args, bool json, struct buf *out,
+                          char error[TEMPLATE_ERROR_SIZE]);
 
 #endif

@@ -19,7 +19,7 @@ only_in 'event2?/' 'daemon/(base|http|sys)/'
 only_in 'event\.h' 'nowhere'
 only_in 'sqlite3' 'daemon/store/sqlite'
 only_in 'confuse' 'daemon/config/'
-only_in 'curl/' 'client/|daemon/executor/|daemon/telemetry/'
+only_in 'curl/' 'proto/curl_loader|client/|daemon/executor/http|daemon/telemetry/'
 only_in 'libpq' 'daemon/store/postgres'
 only_in 'evhttp' 'nowhere'
 
@@ -43,7 +43,7 @@ for binary in daemon/satcheld client/satchel libsatchel.so; do
     [ -f "$file" ] || file=$build/$binary
     [ -f "$file" ] || continue
     if readelf -d "$file" 2>/dev/null | grep -E 'NEEDED.*libcurl'; then
-        echo "$binary is linked with libcurl, which costs 6 MB of memory; it is loaded at first use (client/curl_loader)"
+        echo "$binary is linked with libcurl, which costs 6 MB of memory; it is loaded at first use (proto/curl_loader)"
         failed=1
     fi
 done

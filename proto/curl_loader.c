@@ -1,4 +1,4 @@
-#include "client/curl_loader.h"
+#include "proto/curl_loader.h"
 
 #include <dlfcn.h>
 #include <pthread.h>
@@ -19,10 +19,28 @@ static const struct {
     {                                                                                                                  \
         "curl_" #member, offsetof(struct curl_functions, member)                                                       \
     }
-    SYMBOL(easy_init),     SYMBOL(easy_cleanup),     SYMBOL(easy_reset),          SYMBOL(easy_perform),
-    SYMBOL(easy_setopt),   SYMBOL(easy_getinfo),     SYMBOL(easy_strerror),       SYMBOL(multi_init),
-    SYMBOL(multi_cleanup), SYMBOL(multi_add_handle), SYMBOL(multi_remove_handle), SYMBOL(multi_perform),
-    SYMBOL(multi_poll),    SYMBOL(multi_info_read),  SYMBOL(slist_append),        SYMBOL(slist_free_all),
+    SYMBOL(easy_init),
+    SYMBOL(easy_cleanup),
+    SYMBOL(easy_reset),
+    SYMBOL(easy_perform),
+    SYMBOL(easy_setopt),
+    SYMBOL(easy_getinfo),
+    SYMBOL(easy_strerror),
+    SYMBOL(multi_init),
+    SYMBOL(multi_cleanup),
+    SYMBOL(multi_add_handle),
+    SYMBOL(multi_remove_handle),
+    SYMBOL(multi_perform),
+    SYMBOL(multi_poll),
+    SYMBOL(multi_info_read),
+    SYMBOL(multi_setopt),
+    SYMBOL(slist_append),
+    SYMBOL(slist_free_all),
+    SYMBOL(url),
+    SYMBOL(url_cleanup),
+    SYMBOL(url_set),
+    SYMBOL(url_get),
+    SYMBOL(free),
 };
 
 static void load(void)
