@@ -86,7 +86,10 @@ static int start_store(struct daemon *d, char *error, size_t error_size)
         return -1;
     }
     struct store_options options = {
-        .url = d->store_url, .retain_us = config->retain_us, .wal_limit = (size_t)config->wal_limit};
+        .url = d->store_url,
+        .retain_us = config->retain_us,
+        .max_log = (size_t)config->max_log,
+        .wal_limit = (size_t)config->wal_limit};
     return store_open(&options, &d->store, error, error_size);
 }
 

@@ -114,6 +114,7 @@ static void on_request(void *arg, struct http_exchange *exchange)
     struct problem problem = {0};
     if (!route || route_find(request->method, request->path, &match) != ROUTE_FOUND)
         return; /* answered at its head */
+    http_set_data(exchange, NULL);
     struct visit visit = {
         .api = api, .exchange = exchange, .request = request, .config = api_config(api), .task = match.id};
     caller_read_id(request, &visit.caller);
@@ -135,7 +136,10 @@ static bool on_body(void *arg, struct http_exchange *exchange, struct slice piec
 
 static void on_gone(void *arg, struct http_exchange *exchange)
 {
-    (void)arg, (void)exchange; /* a call under way finds out when it comes back */
+    struct api_call *parked = http_data(exchange); /* a call under way finds out when it comes back */
+    (void)arg;
+    if (parked && !route_is(parked))
+        call_release(parked);
 }
 
 static void on_encode_problem(void *arg, const struct problem *problem, struct buf *out)

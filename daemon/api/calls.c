@@ -20,6 +20,7 @@ static void drop_held(struct api_call *call)
     } else if (call->holds == CALL_READER) {
         task_record_release(&call->read.record);
         task_history_release(&call->read.history);
+        buf_release(&call->read.log);
         for (size_t i = 0; i < call->read.n; i++)
             task_record_release(&call->read.records[i]);
         free(call->read.records);
@@ -95,6 +96,10 @@ void call_reply_begin(const struct api_call *call, struct http_exchange *exchang
 
 static void reply_overloaded(struct api_call *call, struct http_exchange *exchange, const char *what)
 {
+    if (call->streaming) {
+        http_stream_end(exchange);
+        return;
+    }
     struct reply reply;
     struct problem problem = {0};
     problem_set(&problem, PROBLEM_OVERLOADED, "%s; try again later.", what);
@@ -129,6 +134,7 @@ void call_post_engine(struct api_call *call, struct http_exchange *exchange, enu
     engine->kind = kind;
     engine->deliver = on_engine_delivered;
     engine->id = call->id;
+    engine->seen = call->seen;
     memcpy(engine->tenant, call->tenant, sizeof engine->tenant);
     engine->wait_until_ns = wait_ns > 0 && may_wait(call) ? clock_mono_ns() + wait_ns : 0;
     if (engine_post(call->api->engine, engine))
@@ -149,6 +155,8 @@ void call_post_reader(struct api_call *call, struct http_exchange *exchange, enu
                                     .id = call->id,
                                     .tenant = slice_str(call->tenant),
                                     .with_history = call->with_history,
+                                    .with_log = call->with_log,
+                                    .log_from = call->log_from,
                                     .query = query};
     if (reader_post(call->api->reader, &call->read))
         return;

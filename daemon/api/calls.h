@@ -29,6 +29,10 @@ struct api_call {
     int64_t prefer_wait_s; /* applied Prefer: wait; negative: none */
     bool prefer_async, prefer_minimal;
     bool with_history; /* READ_TASK: the attempts as well */
+    bool with_log;     /* READ_TASK: a piece of the log, from log_from on */
+    uint64_t log_from;
+    struct engine_seen seen; /* ENGINE_WATCH: what the caller knows */
+    bool streaming;          /* the reply has begun: what goes wrong can only end it */
     struct task_id id;
     char tenant[TENANT_MAX + 2];
     char request_id[REQUEST_ID_MAX];

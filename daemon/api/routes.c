@@ -16,6 +16,8 @@ static const struct route routes[] = {
     ROUTE(GET, "/v1/tasks/{id}", "getTask", ROUTE_TENANT, on_get),
     ROUTE(GET, "/v1/tasks/{id}/result", "getTaskResult", ROUTE_TENANT, on_result),
     ROUTE(GET, "/v1/tasks/{id}/context", "getTaskContext", ROUTE_TENANT, on_context),
+    ROUTE(GET, "/v1/tasks/{id}/log", "getTaskLog", ROUTE_TENANT, on_log),
+    ROUTE(GET, "/v1/tasks/{id}/events", "getTaskEvents", ROUTE_TENANT, on_events),
     ROUTE(GET, "/v1/tasks", "listTasks", ROUTE_TENANT, on_list),
     ROUTE(POST, "/v1/tasks/{id}:cancel", "cancelTask", ROUTE_TENANT, on_cancel),
     ROUTE(POST, "/v1/tasks/{id}:retry", "retryTask", ROUTE_TENANT, on_retry),
@@ -29,6 +31,14 @@ static const struct route routes[] = {
 const struct route *route_at(size_t index)
 {
     return index < N_ROUTES ? &routes[index] : NULL;
+}
+
+bool route_is(const void *pointer)
+{
+    for (size_t i = 0; i < N_ROUTES; i++)
+        if (pointer == &routes[i])
+            return true;
+    return false;
 }
 
 /* The path decoded into `out`; an encoded slash becomes a byte that no pattern and no id has.  0, -1: broken,

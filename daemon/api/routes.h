@@ -36,7 +36,8 @@ enum route_result {
     ROUTE_BROKEN /* the path's percent-encoding is not valid */
 };
 
-const struct route *route_at(size_t index); /* NULL: past the end */
+const struct route *route_at(size_t index);
+bool route_is(const void *pointer); /* one of them */ /* NULL: past the end */
 enum route_result route_find(enum http_method method, struct slice path, struct route_match *ret);
 /* The methods that a path has, "GET, HEAD, POST, OPTIONS"; path "*": all that there are. */
 #define ROUTE_ALLOW_SIZE 64u

@@ -5,9 +5,9 @@
 #include <openssl/evp.h>
 #include <semaphore.h>
 #include <stddef.h>
+#include <stdio.h>
 
 #include "api/internal.h"
-#include "base/log.h"
 #include "proto/json_out.h"
 #include "task/propagate.h"
 #include "task/submission.h"
@@ -165,21 +165,31 @@ static int spawn(void *host, struct attempt *attempt, struct slice body, struct 
     return result;
 }
 
+/* ---- what an attempt tells ---- */
+
 static void progress(void *host, struct attempt *attempt, double fraction, struct slice message)
 {
-    (void)host, (void)attempt, (void)message;
-    LOG_DEBUG("progress", LOG_NUMBER("percent", fraction * 100));
+    enum { NOTE_MAX = 1024 };
+    const struct api *api = host;
+    if (message.len > NOTE_MAX) /* and not in the middle of a character */
+        for (message.len = NOTE_MAX; message.len && ((unsigned char)message.data[message.len] & 0xc0) == 0x80;)
+            message.len--;
+    (void)engine_tell(api->engine, attempt, fraction, message, (struct slice){0});
 }
 
 static void log_line(void *host, struct attempt *attempt, struct slice line)
 {
-    (void)host, (void)attempt;
-    if (!log_enabled(LOG_LEVEL_DEBUG))
-        return;
+    const struct api *api = host;
     struct buf text = BUF_INIT;
+    if (attempt->log_lines_lost) {
+        char mark[64];
+        (void)snprintf(mark, sizeof mark, "[satcheld: %u lines were left out]\n", attempt->log_lines_lost);
+        buf_append_str(&text, mark);
+    }
     buf_append_slice(&text, line);
-    if (buf_ok(&text) && text.data)
-        LOG_DEBUG("task output", LOG_TEXT("line", text.data));
+    buf_append_char(&text, '\n');
+    bool told = buf_ok(&text) && engine_tell(api->engine, attempt, -1, (struct slice){0}, buf_slice(&text));
+    attempt->log_lines_lost = told ? 0 : attempt->log_lines_lost + 1;
     buf_release(&text);
 }
 

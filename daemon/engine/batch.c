@@ -47,12 +47,14 @@ struct live *entry_live(struct engine *e, struct entry *entry)
 {
     if (entry->live)
         return entry->live;
-    if (!heap_reserve(&e->limits, e->limits.n + 1))
+    if (!heap_reserve(&e->limits, e->limits.n + 1) || !heap_reserve(&e->writes, e->writes.n + 1))
         return NULL;
     struct live *live = calloc(1, sizeof *live);
     if (!live)
         return NULL;
     live->entry = entry->self;
+    live->progress = -1;
+    live->version = ++e->version;
     entry->live = live;
     return live;
 }
@@ -63,6 +65,7 @@ void entry_live_release(struct engine *e, struct entry *entry)
     if (!live || live->running || live->waiters)
         return;
     heap_clear(&e->limits, &live->limit_slot);
+    told_release(e, live);
     satchel_cancel_unref(live->cancel);
     free(live);
     entry->live = NULL;
@@ -100,7 +103,7 @@ struct task_status entry_status(const struct engine *e, const struct entry *entr
         .cancel_requested = entry->cancel_requested,
         .run_at_us = entry->run_at_us,
         .started_us = entry->live ? entry->live->started_us : 0,
-        .progress = -1,
+        .progress = entry->live ? entry->live->progress : -1,
     };
     if (task_state_final(status.state)) /* the turn's clock may lie behind the worker's */
         status.finished_us = e->now_us > status.started_us ? e->now_us : status.started_us;
@@ -216,6 +219,8 @@ static void fill_row(struct engine *e, struct change *change)
     struct entry *entry = entries_at(&e->entries, change->entry);
     change->row.status = entry_status(e, entry);
     change->row.outcome = change->outcome;
+    if (entry->live)
+        told_fill(entry->live, change);
     if (change->row.kind == STORE_INSERT)
         change->row.spec = entry->spec;
 }
@@ -239,7 +244,10 @@ static void remember(struct engine *e, struct change *change, struct entry *entr
     e->stats.finished[entry->state]++;
     if (!entry->spec)
         return;
-    struct task_record record = {.spec = entry->spec, .status = change->row.status, .outcome = change->outcome};
+    struct task_record record = {.spec = entry->spec,
+                                 .status = change->row.status,
+                                 .outcome = change->outcome,
+                                 .note = entry->live ? entry->live->note : NULL};
     recent_put(e->recent, &record);
 }
 
@@ -256,6 +264,8 @@ static void effect(struct engine *e, struct change *change, struct attempt ***di
     if (change->fire && entry->live && entry->live->running)
         attempt_fire(e, entry->live, change->fire);
     bool final = task_state_final((enum task_state)entry->state);
+    if (entry->live)
+        told_written(e, entry->live);
     if (final)
         remember(e, change, entry); /* before the answers: a poll that follows one must find it */
     answer_calls(e, change, entry);
@@ -263,6 +273,7 @@ static void effect(struct engine *e, struct change *change, struct attempt ***di
         waiters_answer(e, entry, change->outcome);
         entry_drop(e, entry);
     } else {
+        watchers_answer(e, entry);
         if (is_waiting(entry->state) &&
             (e->hot_bytes > e->options.hot_bytes || entry->run_at_us > e->now_us + HOT_WAIT_US))
             entry_cool(e, entry);
@@ -372,6 +383,8 @@ static void put_back(struct engine *e, struct change *change, enum engine_result
     entry->cancel_requested = change->before.cancel_requested;
     task_set_state(e, entry, (enum task_state)change->before.state, false);
     task_requeue(e, entry, true);
+    if (entry->live)
+        told_again(e, entry->live);
     entry_live_release(e, entry);
     if (change->report) { /* the attempt has ended all the same: report it again later */
         change->report->mail.next = (struct mail *)e->held;

@@ -26,6 +26,7 @@ void call_answer_entry(struct engine *e, struct engine_call *call, struct entry 
         call->record.spec = task_spec_ref(entry->spec);
         call->record.status = entry_status(e, entry);
         call->record.outcome = task_outcome_ref(outcome);
+        call->record.note = entry->live ? blob_ref(entry->live->note) : NULL;
     } else if (e->store->ops->load(e->store, &entry->id, 1, &call->record) != STORE_OK || !call->record.spec) {
         result = ENGINE_NOT_LIVE;
     }
@@ -212,7 +213,7 @@ static void submit(struct engine *e, struct engine_call *call)
 
 /* ---- wait and cancel ---- */
 
-static bool is_tenants(const struct engine *e, const struct entry *entry, const char *name)
+bool call_may_see(const struct engine *e, const struct entry *entry, const char *name)
 {
     return *name == '\0' || strcmp(scheduler_lane(&e->scheduler, entry)->tenant->name, name) == 0;
 }
@@ -220,7 +221,7 @@ static bool is_tenants(const struct engine *e, const struct entry *entry, const 
 static void wait_for(struct engine *e, struct engine_call *call)
 {
     struct entry *entry = entries_find(&e->entries, call->id);
-    if (!entry || !is_tenants(e, entry, call->tenant)) {
+    if (!entry || !call_may_see(e, entry, call->tenant)) {
         call_answer(e, call, ENGINE_NOT_LIVE);
         return;
     }
@@ -259,7 +260,7 @@ static void cancel_running(struct engine *e, struct engine_call *call, struct en
 static void cancel(struct engine *e, struct engine_call *call)
 {
     struct entry *entry = entries_find(&e->entries, call->id);
-    if (entry && !is_tenants(e, entry, call->tenant)) {
+    if (entry && !call_may_see(e, entry, call->tenant)) {
         call_answer(e, call, ENGINE_NOT_FOUND);
         return;
     }
@@ -346,7 +347,7 @@ static void delete_task(struct engine *e, struct engine_call *call)
  * the commit, so the call is looked at again. */
 static bool must_wait(const struct engine *e, const struct engine_call *call)
 {
-    if (call->kind == ENGINE_SUBMIT || call->kind == ENGINE_WAIT)
+    if (call->kind == ENGINE_SUBMIT || call->kind == ENGINE_WAIT || call->kind == ENGINE_WATCH)
         return false;
     const struct entry *entry = entries_find(&e->entries, call->id);
     return entry && entry->change && (call->kind != ENGINE_CANCEL || task_state_final((enum task_state)entry->state));
@@ -362,6 +363,7 @@ void call_handle(struct engine *e, struct engine_call *call)
     switch (call->kind) {
     case ENGINE_SUBMIT: submit(e, call); return;
     case ENGINE_WAIT: wait_for(e, call); return;
+    case ENGINE_WATCH: watch_handle(e, call); return;
     case ENGINE_CANCEL: cancel(e, call); return;
     case ENGINE_RETRY: retry(e, call); return;
     case ENGINE_DELETE: delete_task(e, call); return;

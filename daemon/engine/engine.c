@@ -91,10 +91,14 @@ static void take_messages(struct engine *e)
         struct mail *mail = e->inbox;
         struct mail *next = mail->next;
         struct engine_mail *kind = (struct engine_mail *)mail;
-        if (kind->kind == MAIL_CALL)
+        if (kind->kind == MAIL_CALL) {
             call_handle(e, (struct engine_call *)mail);
-        else if (!attempt_report(e, (struct attempt *)mail))
+        } else if (kind->kind == MAIL_TOLD) {
+            told_handle(e, mail);
+            told_drop(mail, e);
+        } else if (!attempt_report(e, (struct attempt *)mail)) {
             return;
+        }
         e->inbox = next;
     }
 }
@@ -269,6 +273,8 @@ static void empty_box(struct engine *e)
         next = mail->next;
         if (((struct engine_mail *)mail)->kind == MAIL_CALL)
             call_answer(e, (struct engine_call *)mail, ENGINE_DRAINING);
+        else if (((struct engine_mail *)mail)->kind == MAIL_TOLD)
+            told_drop(mail, e);
         else
             attempt_release(e, (struct attempt *)mail);
     }
@@ -305,8 +311,10 @@ void engine_free(struct engine *e)
         for (size_t k = 0; k < SEGMENT_ENTRIES; k++) {
             struct entry *entry = &e->entries.segments[i][k];
             task_spec_unref(entry->spec);
-            if (entry->live)
+            if (entry->live) {
+                told_release(e, entry->live);
                 satchel_cancel_unref(entry->live->cancel);
+            }
             free(entry->live);
         }
     scheduler_release(&e->scheduler);
@@ -314,6 +322,7 @@ void engine_free(struct engine *e)
     heap_release(&e->due);
     heap_release(&e->limits);
     heap_release(&e->waits);
+    heap_release(&e->writes);
     recent_free(e->recent);
     started_close(e->marks);
     mailbox_release(&e->box);

@@ -17,6 +17,7 @@ struct tenant_limits;
 enum engine_call_kind {
     ENGINE_SUBMIT, /* a new task; with wait_until_ns: answered when it is finished */
     ENGINE_WAIT,   /* answered when the task is finished or the time is up */
+    ENGINE_WATCH,  /* answered when the task is not, or is no longer, as `seen`; or the time is up */
     ENGINE_CANCEL,
     ENGINE_RETRY, /* run a failed, canceled or expired task again */
     ENGINE_DELETE /* forget a finished task */
@@ -37,6 +38,14 @@ enum engine_result {
     ENGINE_STORE_FAILED
 };
 
+/* How a task stood when somebody looked: what its watcher compares.  Zero-filled: never looked. */
+struct engine_seen {
+    bool valid;
+    uint8_t state;
+    uint32_t attempt;
+    uint64_t version; /* of what it tells while it runs */
+};
+
 /* A call belongs to whoever holds it: the poster until engine_post returned true, the engine until it calls
  * `deliver` (once, on the engine's thread, after the commit), then the receiver.  The poster embeds it in its own
  * request object. */
@@ -46,11 +55,12 @@ struct engine_call {
     enum engine_call_kind kind;
     void (*deliver)(struct engine_call *call);
     /* in */
-    struct task_spec *spec; /* SUBMIT: a reference that the call owns */
-    struct task_id id;      /* the others */
-    char tenant[152];       /* the others: NUL-terminated; empty: any tenant (admin) */
-    int64_t wait_until_ns;  /* SUBMIT, WAIT, CANCEL: clock_mono_ns; 0: do not wait for the end */
-    bool has_key;           /* SUBMIT */
+    struct task_spec *spec;  /* SUBMIT: a reference that the call owns */
+    struct task_id id;       /* the others */
+    char tenant[152];        /* the others: NUL-terminated; empty: any tenant (admin) */
+    int64_t wait_until_ns;   /* SUBMIT, WAIT, WATCH, CANCEL: clock_mono_ns; 0: do not wait */
+    struct engine_seen seen; /* WATCH: also out */
+    bool has_key;            /* SUBMIT */
     unsigned char key[STORE_KEY_SIZE], fingerprint[STORE_KEY_SIZE];
     /* out */
     enum engine_result result;
@@ -90,6 +100,10 @@ int engine_new(const struct engine_options *options, struct engine **ret, char *
 /* Recovers what a crash left, starts the workers and the engine's thread. */
 int engine_start(struct engine *engine, char *error, size_t error_size);
 bool engine_post(struct engine *engine, struct engine_call *call); /* false: overloaded; the call stays the caller's */
+/* What a running attempt tells: how far it is (negative: nothing new) and what it is doing, and a piece of its log.
+ * Copied; from the attempt's worker.  False: more waits to be written than may; nothing was taken. */
+bool engine_tell(struct engine *engine, const struct attempt *attempt, double progress, struct slice note,
+                 struct slice log);
 /* A finished task from the cache, or false.  Any thread.  `tenant` empty: any. */
 bool engine_recent(struct engine *engine, struct task_id id, struct slice tenant, struct task_record *ret);
 void engine_drain(struct engine *engine); /* refuse submissions and claims from now on; any thread */

@@ -19,9 +19,9 @@
 #include "engine/scheduler.h"
 #include "worker/pool.h"
 
-enum mail_kind { MAIL_CALL = 1, MAIL_REPORT };
+enum mail_kind { MAIL_CALL = 1, MAIL_REPORT, MAIL_TOLD };
 
-struct engine_mail { /* the common start of struct engine_call and struct attempt */
+struct engine_mail { /* the common start of struct engine_call, struct attempt and struct told */
     struct mail mail;
     uint8_t kind;
 };
@@ -39,6 +39,14 @@ struct live {
     int64_t expected_ns;         /* what its tenant was charged */
     int64_t ahead_ns;            /* its share of in_flight_ns */
     int64_t started_us;
+    /* what it tells (told.c) */
+    uint64_t version;  /* a new one with every change that somebody may have seen */
+    float progress;    /* negative: nothing */
+    struct blob *note; /* a reference */
+    struct buf log;    /* not written yet */
+    bool told;         /* progress, note or log are to be written */
+    int64_t written_ns;
+    uint32_t write_slot; /* in the heap of writes that are due */
 };
 
 struct before { /* an entry as it was before the batch */
@@ -80,6 +88,7 @@ struct engine {
     atomic_bool draining, stopping, hurry, store_ok;
     atomic_bool closed;         /* nobody takes messages any more */
     struct recent *recent;      /* has its own locks */
+    atomic_size_t told_bytes;   /* on their way to the engine's thread */
     pthread_mutex_t stats_lock; /* guards published */
     struct engine_stats published;
     /* the engine's thread */
@@ -90,6 +99,8 @@ struct engine {
     struct heap due;    /* wall clock: entries */
     struct heap limits; /* monotonic: running attempts */
     struct heap waits;  /* monotonic: waiting calls */
+    struct heap writes; /* monotonic: what running tasks have told */
+    uint64_t version;   /* the last that was given out */
     struct live *running;
     uint32_t in_flight;
     int64_t in_flight_ns; /* expected run time of all claimed attempts; one of unknown length fills its worker */
@@ -128,6 +139,7 @@ struct task_status entry_status(const struct engine *e, const struct entry *entr
 
 /* calls.c */
 void call_handle(struct engine *e, struct engine_call *call);
+bool call_may_see(const struct engine *e, const struct entry *entry, const char *tenant); /* "": anybody may */
 void call_answer(struct engine *e, struct engine_call *call, enum engine_result result);
 /* With the record of an entry; a cold one is loaded. */
 void call_answer_entry(struct engine *e, struct engine_call *call, struct entry *entry, struct task_outcome *outcome);
@@ -138,6 +150,18 @@ void waiters_answer(struct engine *e, struct entry *entry, struct task_outcome *
 void waiters_dismiss(struct engine *e, struct entry *entry); /* the engine knows the task no longer: ask the store */
 void waiters_expire(struct engine *e);
 void waiters_answer_all(struct engine *e); /* at a stop */
+
+void watch_handle(struct engine *e, struct engine_call *call);
+void watchers_answer(struct engine *e, struct entry *entry); /* the task changed, durably, and goes on */
+
+/* told.c */
+void told_handle(struct engine *e, struct mail *mail);
+void told_write_due(struct engine *e); /* touches what is due to be written */
+void told_fill(struct live *live, struct change *change);
+void told_written(struct engine *e, struct live *live);
+void told_again(struct engine *e, struct live *live); /* the store refused it */
+void told_release(struct engine *e, struct live *live);
+void told_drop(struct mail *mail, struct engine *e);
 
 /* attempts.c */
 void attempts_dispatch(struct engine *e);

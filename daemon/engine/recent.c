@@ -121,6 +121,7 @@ void recent_put(struct recent *recent, const struct task_record *record)
     shard->ring[index] = (struct slot){.record = *record, .bytes = bytes, .next = *head};
     (void)task_spec_ref(record->spec);
     (void)task_outcome_ref(record->outcome);
+    (void)blob_ref(record->note);
     *head = index;
     shard->count++;
     shard->bytes += bytes;
@@ -154,6 +155,7 @@ bool recent_find(struct recent *recent, struct task_id id, struct slice tenant, 
         *ret = shard->ring[index].record;
         (void)task_spec_ref(ret->spec);
         (void)task_outcome_ref(ret->outcome);
+        (void)blob_ref(ret->note);
     }
     (void)pthread_mutex_unlock(&shard->lock);
     return found;

@@ -23,6 +23,7 @@ void timers_run(struct engine *e)
     }
     if (e->now_ns < e->retry_ns)
         return;
+    told_write_due(e);
     for (unsigned n = 0; n < BATCH_TIMERS && !batch_full(e, 1) && heap_first(&e->due, &slot) <= e->now_us; n++)
         due(e, (struct entry *)((char *)slot - offsetof(struct entry, timer)));
 }
@@ -49,6 +50,9 @@ int64_t timers_wait_ns(struct engine *e)
     if (first != INT64_MAX)
         wait = sooner(wait, first - e->now_ns);
     first = heap_first(&e->waits, &slot);
+    if (first != INT64_MAX)
+        wait = sooner(wait, first - e->now_ns);
+    first = heap_first(&e->writes, &slot);
     if (first != INT64_MAX)
         wait = sooner(wait, first - e->now_ns);
     if (e->held || e->now_ns < e->retry_ns)

@@ -6,6 +6,10 @@ void waiter_add(struct engine *e, struct entry *entry, struct engine_call *call)
 {
     struct live *live = entry_live(e, entry);
     if (!live || !heap_set(&e->waits, &call->timer_slot, call->wait_until_ns)) {
+        if (call->kind == ENGINE_WATCH) {
+            call_answer(e, call, ENGINE_STORE_FAILED);
+            return;
+        }
         call_answer_entry(e, call, entry, NULL); /* no memory to wait: tell how it stands */
         return;
     }
@@ -33,7 +37,10 @@ void waiters_answer(struct engine *e, struct entry *entry, struct task_outcome *
     while (entry->live && entry->live->waiters) {
         struct engine_call *call = entry->live->waiters;
         waiter_remove(e, call);
-        call_answer_entry(e, call, entry, outcome);
+        if (call->kind == ENGINE_WATCH)
+            call_answer(e, call, ENGINE_NOT_LIVE);
+        else
+            call_answer_entry(e, call, entry, outcome);
     }
 }
 
@@ -50,8 +57,56 @@ static void answer_unfinished(struct engine *e, struct engine_call *call)
 {
     struct entry *entry = entries_at(&e->entries, call->waits_for);
     waiter_remove(e, call);
-    call_answer_entry(e, call, entry, NULL);
+    if (call->kind == ENGINE_WATCH)
+        call_answer(e, call, ENGINE_OK); /* as it was seen */
+    else
+        call_answer_entry(e, call, entry, NULL);
     entry_live_release(e, entry);
+}
+
+/* ---- watching ---- */
+
+static void look(struct engine_call *call, const struct entry *entry)
+{
+    call->seen = (struct engine_seen){
+        .valid = true, .state = entry->state, .attempt = entry->attempt, .version = entry->live->version};
+}
+
+/* Nothing that is not durable is told: a task that changes in this batch is looked at after the commit. */
+void watch_handle(struct engine *e, struct engine_call *call)
+{
+    struct entry *entry = entries_find(&e->entries, call->id);
+    bool known = entry && entry->live; /* else nobody has looked since, and state and attempt tell */
+    if (!entry || !call_may_see(e, entry, call->tenant) || !entry_live(e, entry)) {
+        call_answer(e, call, ENGINE_NOT_LIVE);
+        return;
+    }
+    const struct engine_seen *seen = &call->seen;
+    bool same = seen->valid && seen->state == entry->state && seen->attempt == entry->attempt;
+    if (same && !known)
+        entry->live->version = seen->version;
+    if (!entry->change && !(same && seen->version == entry->live->version)) {
+        look(call, entry);
+        entry_live_release(e, entry);
+        call_answer(e, call, ENGINE_OK);
+        return;
+    }
+    waiter_add(e, entry, call);
+}
+
+void watchers_answer(struct engine *e, struct entry *entry)
+{
+    if (!entry->live)
+        return;
+    entry->live->version = ++e->version;
+    for (struct engine_call *call = entry->live->waiters, *next; call; call = next) {
+        next = call->next_waiter;
+        if (call->kind != ENGINE_WATCH)
+            continue;
+        waiter_remove(e, call);
+        look(call, entry);
+        call_answer(e, call, ENGINE_OK);
+    }
 }
 
 void waiters_expire(struct engine *e)

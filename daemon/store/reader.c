@@ -30,6 +30,9 @@ static void begin_answer(struct read_call *call)
     call->gone = false;
     call->record = (struct task_record){0};
     call->history = (struct task_history){0};
+    call->log = (struct buf)BUF_INIT;
+    call->log_at = call->log_from;
+    call->log_more = false;
     call->records = NULL;
     call->n = 0;
     call->next = (struct task_id){0, 0};

@@ -10,6 +10,8 @@
 
 enum read_kind { READ_TASK, READ_LIST };
 
+#define READ_LOG_MAX ((size_t)256 * 1024)
+
 struct list_query {
     struct slice tenant; /* data NULL: of all tenants (admin) */
     bool has_state;
@@ -31,6 +33,9 @@ struct read_call { /* embedded in the caller's request; the reader's until deliv
     struct task_id id;
     struct slice tenant; /* data NULL: any; another tenant's task is not found */
     bool with_history;
+    /* READ_TASK with_log, from this place in the whole; a piece of at most READ_LOG_MAX bytes */
+    bool with_log;
+    uint64_t log_from;
     /* READ_LIST: slices must stay valid until delivered */
     struct list_query query;
     /* the answer: owned by the caller once delivered */
@@ -39,6 +44,9 @@ struct read_call { /* embedded in the caller's request; the reader's until deliv
                                      left (state, times) and record.spec is NULL */
     struct task_record record;   /* READ_TASK */
     struct task_history history; /* READ_TASK with_history */
+    struct buf log;              /* READ_TASK with_log: the bytes from log_at on */
+    uint64_t log_at;             /* larger than log_from where what lay between is gone */
+    bool log_more;               /* there is more than this piece */
     struct task_record *records; /* READ_LIST: an array of n (free each with task_record_release, then free) */
     size_t n;
     struct task_id next; /* READ_LIST: where the next page starts; none: the end */

@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "store/read_source.h"
+#include "store/sqlite_beside.h"
 #include "store/sqlite_match.h"
 #include "store/sqlite_row.h"
 
@@ -35,13 +36,28 @@ static const char *const path_texts[] = {
  * long the history is.  With more of them, the newest ones are near anyway. */
 #define WAITING_SORT_MAX "50001"
 
-enum { FIND_TENANT, FIND_NAME, GET, HISTORY, TOMBSTONE, TEXTS, PAYLOAD, BEGIN, END, MANY_WAITING, SINGLE_COUNT };
+enum {
+    FIND_TENANT,
+    FIND_NAME,
+    GET,
+    NOTE,
+    HISTORY,
+    LOG,
+    TOMBSTONE,
+    TEXTS,
+    PAYLOAD,
+    BEGIN,
+    END,
+    MANY_WAITING,
+    SINGLE_COUNT
+};
 static const char *const single_texts[] = {
     [FIND_TENANT] = "SELECT no FROM tenant WHERE text = ?1",
     [FIND_NAME] = "SELECT no FROM name WHERE text = ?1",
     [GET] = SQLITE_TASK_SELECT "WHERE seq = ?1 AND lo = ?3" OF_TENANT,
-    [HISTORY] = "SELECT number, started, finished, outcome, message, sent FROM attempt WHERE seq = ?1"
-                " ORDER BY number DESC LIMIT 1000",
+    [NOTE] = SQLITE_NOTE_SELECT,
+    [HISTORY] = SQLITE_HISTORY_SELECT,
+    [LOG] = SQLITE_LOG_SELECT,
     [TOMBSTONE] = "SELECT state, tries, run_at, started, finished FROM tombstone WHERE seq = ?1 AND lo = ?3" OF_TENANT,
     [TEXTS] = "SELECT labels, context, aside FROM task WHERE seq = ?1",
     [PAYLOAD] = SQLITE_PAYLOAD_SELECT,
@@ -148,62 +164,18 @@ static enum store_result find_task(struct source *source, struct read_call *call
     return sqlite_db_result(rc);
 }
 
-/* ---- attempts ---- */
-
-/* Offsets into the text while it grows; they become slices at the end. */
-static int add_attempt(sqlite3_stmt *row, struct task_history *history, size_t *cap)
+/* What lies beside the row, as far as it is asked for. */
+static int find_beside(struct source *source, struct read_call *call)
 {
-    if (history->n == *cap) {
-        size_t room = *cap ? *cap * 2 : 4;
-        struct task_attempt *attempts = realloc(history->attempts, room * sizeof *attempts);
-        if (!attempts)
-            return SQLITE_NOMEM;
-        history->attempts = attempts;
-        *cap = room;
-    }
-    struct slice sent = sqlite_column_slice(row, 5);
-    struct task_attempt attempt = {
-        .number = (uint32_t)sqlite3_column_int64(row, 0),
-        .started_us = sqlite3_column_int64(row, 1),
-        .finished_us = sqlite3_column_int64(row, 2),
-        .sent = slice_of(NULL, sent.len),
-    };
-    if (sqlite3_column_type(row, 3) != SQLITE_NULL) {
-        int rc = sqlite_outcome_read(sqlite3_column_int64(row, 3), sqlite_column_slice(row, 4), &attempt.outcome);
-        if (rc != SQLITE_OK)
-            return rc;
-    }
-    buf_append_slice(&history->text, sent);
-    history->attempts[history->n++] = attempt;
-    return buf_ok(&history->text) ? SQLITE_OK : SQLITE_NOMEM;
-}
-
-/* Read from the last one backwards, so that the bound keeps the newest. */
-static void put_in_order(struct task_history *history)
-{
-    size_t at = 0, n = history->n;
-    for (size_t i = 0; i < n; i++) {
-        history->attempts[i].sent.data = history->text.data ? history->text.data + at : NULL;
-        at += history->attempts[i].sent.len;
-    }
-    for (size_t i = 0; i < n / 2; i++) {
-        struct task_attempt swap = history->attempts[i];
-        history->attempts[i] = history->attempts[n - 1 - i];
-        history->attempts[n - 1 - i] = swap;
-    }
-}
-
-static int read_history(struct source *source, struct task_id id, struct task_history *ret)
-{
-    sqlite3_stmt *stmt = source->single[HISTORY];
-    size_t cap = 0;
-    int rc, added = SQLITE_OK;
-    (void)sqlite3_bind_int64(stmt, 1, sqlite_id_seq(id));
-    while ((rc = sqlite3_step(stmt)) == SQLITE_ROW && added == SQLITE_OK)
-        added = add_attempt(stmt, ret, &cap);
-    int reset = sqlite3_reset(stmt);
-    put_in_order(ret);
-    return added != SQLITE_OK ? added : rc == SQLITE_DONE ? SQLITE_OK : reset;
+    int64_t seq = sqlite_id_seq(call->id);
+    int rc = SQLITE_OK;
+    if (call->record.status.progress >= 0)
+        rc = sqlite_beside_note(source->single[NOTE], seq, &call->record.note);
+    if (rc == SQLITE_OK && call->with_history)
+        rc = sqlite_beside_history(source->single[HISTORY], seq, &call->history);
+    if (rc == SQLITE_OK && call->with_log)
+        rc = sqlite_beside_log(source->single[LOG], seq, call);
+    return rc;
 }
 
 static void read_task(struct read_source *base, struct read_call *call)
@@ -211,12 +183,13 @@ static void read_task(struct read_source *base, struct read_call *call)
     struct source *source = (struct source *)base;
     source->until_ns = clock_mono_ns() + READ_TIME_NS;
     call->result = find_task(source, call);
-    if (call->result != STORE_OK || !call->with_history)
+    if (call->result != STORE_OK)
         return;
-    call->result = sqlite_db_result(read_history(source, call->id, &call->history));
+    call->result = sqlite_db_result(find_beside(source, call));
     if (call->result != STORE_OK) {
         task_record_release(&call->record);
         task_history_release(&call->history);
+        buf_release(&call->log);
     }
 }
 

@@ -253,6 +253,8 @@ static void sqlite_close(struct store *base)
     release(store);
 }
 
+#define MAX_LOG_DEFAULT (INT64_C(8) << 20)
+
 static const struct store_ops ops = {
     .close = sqlite_close,
     .commit = sqlite_commit,
@@ -298,6 +300,7 @@ int sqlite_store_open(const struct store_options *options, const struct sqlite_f
     store->base.ops = &ops;
     store->lock_fd = -1;
     store->retain_us = options->retain_us;
+    store->max_log = options->max_log ? (int64_t)options->max_log : MAX_LOG_DEFAULT;
     if (open_all(store, options, faults, error, error_size) < 0) {
         release(store);
         return -1;

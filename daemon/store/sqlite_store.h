@@ -46,7 +46,7 @@ struct sqlite_store {
     struct sqlite_names tenants, names;
     struct sqlite_purge purge;
     struct sqlite_listing listing;
-    int64_t retain_us;
+    int64_t retain_us, max_log;
     uint64_t commits;
     int page_size;
     /* the write-ahead log: sqlite_checkpoint.c */

@@ -70,11 +70,16 @@ static int drop_payloads(struct sqlite_store *store, int64_t seq, enum sqlite_bo
     return sqlite_db_run(stmt);
 }
 
-static int drop_attempts(struct sqlite_store *store, int64_t seq)
+/* What lies beside the row: attempts, note, log. */
+static int drop_told(struct sqlite_store *store, int64_t seq)
 {
-    sqlite3_stmt *stmt = store->statements[STATEMENT_ATTEMPTS_DROP];
-    (void)sqlite3_bind_int64(stmt, 1, seq);
-    return sqlite_db_run(stmt);
+    static const enum sqlite_statement drops[] = {STATEMENT_ATTEMPTS_DROP, STATEMENT_NOTE_DROP, STATEMENT_LOG_DROP};
+    int rc = SQLITE_DONE;
+    for (size_t i = 0; rc == SQLITE_DONE && i < sizeof drops / sizeof drops[0]; i++) {
+        (void)sqlite3_bind_int64(store->statements[drops[i]], 1, seq);
+        rc = sqlite_db_run(store->statements[drops[i]]);
+    }
+    return rc;
 }
 
 static int drop_row(struct sqlite_store *store, int64_t seq)
@@ -190,6 +195,47 @@ static int put_attempt(struct sqlite_store *store, const struct store_change *ch
     return sqlite_db_run(stmt);
 }
 
+static int put_note(struct sqlite_store *store, const struct store_change *change)
+{
+    sqlite3_stmt *stmt = store->statements[STATEMENT_NOTE_PUT];
+    (void)sqlite3_bind_int64(stmt, 1, sqlite_id_seq(change->id));
+    sqlite_db_bind_text(stmt, 2, change->note);
+    return sqlite_db_run(stmt);
+}
+
+static int put_log(struct sqlite_store *store, const struct store_change *change)
+{
+    sqlite3_stmt *stmt = store->statements[STATEMENT_LOG_PUT];
+    (void)sqlite3_bind_int64(stmt, 1, sqlite_id_seq(change->id));
+    (void)sqlite3_bind_blob64(stmt, 2, change->log.data, change->log.len, SQLITE_STATIC);
+    int rc = sqlite3_step(stmt);
+    int64_t end = rc == SQLITE_ROW ? sqlite3_column_int64(stmt, 0) : 0;
+    if (rc == SQLITE_ROW)
+        rc = sqlite3_step(stmt); /* to the statement's end */
+    int reset = sqlite3_reset(stmt);
+    if (rc != SQLITE_DONE)
+        return reset;
+    if (end <= store->max_log)
+        return rc;
+    stmt = store->statements[STATEMENT_LOG_CUT];
+    (void)sqlite3_bind_int64(stmt, 1, sqlite_id_seq(change->id));
+    (void)sqlite3_bind_int64(stmt, 2, end - store->max_log);
+    return sqlite_db_run(stmt);
+}
+
+/* What a task told beside its row. */
+static int put_told(struct sqlite_store *store, const struct store_change *change)
+{
+    int rc = SQLITE_DONE;
+    if (change->ended)
+        rc = put_attempt(store, change);
+    if (rc == SQLITE_DONE && change->note.len)
+        rc = put_note(store, change);
+    if (rc == SQLITE_DONE && change->log.len)
+        rc = put_log(store, change);
+    return rc;
+}
+
 /* Can the row have an outcome's bodies in `payload` already?  Not when its first attempt ends. */
 static bool may_have_bodies(const struct store_change *change)
 {
@@ -214,8 +260,8 @@ static int apply_update(struct sqlite_store *store, struct store_change *change)
         rc = drop_payloads(store, sqlite_id_seq(change->id), SQLITE_BODY_RESULT, SQLITE_BODY_MESSAGE);
     if (rc == SQLITE_DONE && aside)
         rc = put_payloads(store, change, aside);
-    if (rc == SQLITE_DONE && change->ended)
-        rc = put_attempt(store, change);
+    if (rc == SQLITE_DONE)
+        rc = put_told(store, change);
     return rc;
 }
 
@@ -232,7 +278,7 @@ int sqlite_bury(struct sqlite_store *store, const struct sqlite_dead *dead)
     if (rc == SQLITE_DONE)
         rc = sqlite_listing_remove(store, dead->tenant, dead->seq);
     if (rc == SQLITE_DONE)
-        rc = drop_attempts(store, dead->seq);
+        rc = drop_told(store, dead->seq);
     if (rc == SQLITE_DONE && dead->aside)
         rc = drop_payloads(store, dead->seq, SQLITE_BODY_ARGS, SQLITE_BODY_MESSAGE);
     return rc;

@@ -33,6 +33,8 @@ struct store_change {
     struct task_status status;          /* what to write.  UPDATE: started_us 0 and a negative progress leave the
                                              row's own values, since a waiting task's are not kept in memory */
     const struct task_outcome *outcome; /* NULL: leave what is there; written with a finished attempt */
+    struct slice note;                  /* UPDATE: what is said of the progress; empty: leaves what is there */
+    struct slice log;                   /* UPDATE: goes to the end of the task's log */
     bool clear_outcome;                 /* a retry by hand: forget result and error */
     const struct task_attempt *ended;   /* an attempt to be kept beside the task; NULL: none.  One that is kept
                                              already stays as it is */
@@ -81,6 +83,7 @@ struct store {
 struct store_options {
     const char *url;   /* "sqlite:PATH"; later "postgresql://..." */
     int64_t retain_us; /* default time a finished task is kept */
+    size_t max_log;    /* bytes of one task's log: the oldest go first; 0: the default */
     size_t wal_limit;  /* bytes of write-ahead log before a checkpoint is forced; 0: the default */
 };
 

@@ -133,16 +133,19 @@ static void write_outcome(const struct task_record *record, struct json_out *j)
         task_render_end(outcome, j);
 }
 
-static void write_status(const struct task_status *status, const char *node, struct json_out *j)
+static void write_status(const struct task_status *status, const struct blob *note, const char *node,
+                         struct json_out *j)
 {
     write_time(j, "run_at", status->run_at_us);
     write_time(j, "started_at", status->started_us);
     write_time(j, "finished_at", status->finished_us);
     json_out_key(j, "progress");
     if (status->progress >= 0)
-        json_out_double(j, (double)(long long)((double)status->progress * 1e6 + 0.5) / 1e6); /* a float's own digits */
+        json_out_double(j, task_progress(status));
     else
         json_out_null(j);
+    if (note && note->len)
+        json_out_member(j, "progress_message", blob_slice(note));
     json_out_key(j, "node");
     if (status->started_us && node)
         json_out_string(j, slice_str(node));
@@ -174,12 +177,32 @@ void task_render(const struct task_record *record, const struct task_history *hi
     json_out_member_i64(j, "lost", status->lost);
     json_out_key(j, "created_at");
     json_out_time(j, spec->created_us);
-    write_status(status, node, j);
+    write_status(status, record->note, node, j);
     write_outcome(record, j);
     if (history) {
         json_out_key(j, "attempts");
         task_attempts_render(record, history, node, j);
     }
+    json_out_end_object(j);
+}
+
+void task_render_event(const struct task_record *record, struct json_out *j)
+{
+    const struct task_spec *spec = record->spec;
+    const struct task_status *status = &record->status;
+    json_out_begin_object(j);
+    write_id(j, "id", spec->id);
+    json_out_member(j, "task", spec->name);
+    json_out_member(j, "tenant", spec->tenant);
+    json_out_member(j, "state", slice_str(task_state_name(status->state)));
+    json_out_member_i64(j, "attempt", status->attempt);
+    json_out_member_i64(j, "lost", status->lost);
+    write_time(j, "run_at", status->run_at_us);
+    write_time(j, "started_at", status->started_us);
+    write_time(j, "finished_at", status->finished_us);
+    write_context(spec, j);
+    if (record->outcome)
+        task_render_end(record->outcome, j);
     json_out_end_object(j);
 }
 

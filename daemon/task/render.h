@@ -13,6 +13,8 @@ void task_render(const struct task_record *record, const struct task_history *hi
                  struct json_out *j);
 /* "exit_code" and "error" as members of the object that is open. */
 void task_render_end(const struct task_outcome *outcome, struct json_out *j);
+/* What an event tells of a change: how the task stands, with its context, without args and result. */
+void task_render_event(const struct task_record *record, struct json_out *j);
 /* {"id": ..., "state": ...}: for callers that asked for little. */
 void task_render_minimal(const struct task_record *record, struct json_out *j);
 

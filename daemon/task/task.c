@@ -57,6 +57,11 @@ void task_spec_unref(struct task_spec *spec)
     free(spec);
 }
 
+double task_progress(const struct task_status *status)
+{
+    return status->progress < 0 ? -1 : (double)(long long)((double)status->progress * 1e6 + 0.5) / 1e6;
+}
+
 static struct task_outcome *outcome_new(struct slice message)
 {
     struct task_outcome *outcome = calloc(1, sizeof *outcome + message.len + 1);
@@ -103,6 +108,7 @@ void task_record_release(struct task_record *record)
 {
     task_spec_unref(record->spec);
     task_outcome_unref(record->outcome);
+    blob_unref(record->note);
     *record = (struct task_record){0};
 }
 

@@ -79,6 +79,8 @@ struct task_status {
     float progress;        /* 0..1; negative: never reported */
 };
 
+double task_progress(const struct task_status *status); /* in a float's own digits; negative: never reported */
+
 /* How the last attempt ended. */
 struct task_outcome {
     atomic_uint refs;
@@ -119,6 +121,7 @@ struct task_record {
     struct task_spec *spec;
     struct task_status status;
     struct task_outcome *outcome; /* NULL: no attempt has ended */
+    struct blob *note;            /* what was said last about its progress; NULL: nothing */
 };
 void task_record_release(struct task_record *record);
 

@@ -349,6 +349,7 @@ void read_release(struct read_call *call)
 {
     task_record_release(&call->record);
     task_history_release(&call->history);
+    buf_release(&call->log);
     for (size_t i = 0; i < call->n; i++)
         task_record_release(&call->records[i]);
     free(call->records);

@@ -176,8 +176,8 @@ static void every_member_of_a_task_is_described(void **state)
     for (size_t i = 0; i < json_array_size(required); i++)
         if (!json_object_get(task, json_string_value(json_array_get(required, i))))
             fail_msg("%s is not written", json_string_value(json_array_get(required, i)));
-    assert_int_equal(json_array_size(required) + 4,
-                     json_object_size(described)); /* result, exit_code, error, attempts */
+    assert_int_equal(json_array_size(required) + 5,
+                     json_object_size(described)); /* result, exit_code, error, attempts, progress_message */
     json_decref(task);
     buf_release(&out);
     task_record_release(&record);
