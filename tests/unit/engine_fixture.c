@@ -210,7 +210,8 @@ static enum store_result load(struct store *store, const struct task_id *ids, si
         struct row *row = row_of(ids[i]);
         ret[i] = (struct task_record){0};
         if (row && !busy)
-            ret[i] = (struct task_record){task_spec_ref(row->spec), row->status, task_outcome_ref(row->outcome)};
+            ret[i] = (struct task_record){
+                .spec = task_spec_ref(row->spec), .status = row->status, .outcome = task_outcome_ref(row->outcome)};
     }
     (void)pthread_mutex_unlock(&the_store->lock);
     return busy ? STORE_BUSY : STORE_OK;
