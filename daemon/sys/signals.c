@@ -24,7 +24,8 @@ int signals_block(void)
 {
     sigset_t set;
     make_set(&set);
-    if (signal(SIGPIPE, SIG_IGN) == SIG_ERR)
+    /* A peer that is gone and a limit on the size of files (LimitFSIZE) are results of a write, not our end. */
+    if (signal(SIGPIPE, SIG_IGN) == SIG_ERR || signal(SIGXFSZ, SIG_IGN) == SIG_ERR)
         return -errno;
     /* A shell starts background jobs with SIGINT ignored, and then it would never arrive. */
     const int ours[] = {SIGTERM, SIGINT, SIGHUP};

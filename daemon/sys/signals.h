@@ -1,6 +1,7 @@
 /* Signals: blocked in every thread, and taken one by one by the main thread.
  *
- * SIGTERM and SIGINT ask for a stop, a second one for a stop at once; SIGHUP for a reload.  SIGPIPE is ignored.
+ * SIGTERM and SIGINT ask for a stop, a second one for a stop at once; SIGHUP for a reload.  SIGPIPE and
+ * SIGXFSZ are ignored.
  * Thread: main; signals_block before any other thread is started. */
 #ifndef SATCHEL_SYS_SIGNALS_H
 #define SATCHEL_SYS_SIGNALS_H
