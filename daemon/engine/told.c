@@ -8,6 +8,7 @@
 #include "engine/internal.h"
 
 #define TELL_BYTES ((size_t)16 << 20)
+#define TELL_LEAST ((size_t)1 << 10) /* so that small ones leave room in the mailbox for others */
 #define GATHER_MAX ((size_t)1 << 20)
 #define GATHER_NS INT64_C(100000000)
 #define GATHER_ENOUGH ((size_t)32 << 10)
@@ -33,6 +34,7 @@ static float clamped(double progress)
 bool engine_tell(struct engine *e, const struct attempt *attempt, double progress, struct slice note, struct slice log)
 {
     size_t size = sizeof(struct told) + log.len + note.len;
+    size = size > TELL_LEAST ? size : TELL_LEAST;
     struct told *told = NULL;
     if (atomic_fetch_add_explicit(&e->told_bytes, size, memory_order_relaxed) + size <= TELL_BYTES)
         told = malloc(sizeof *told + log.len);

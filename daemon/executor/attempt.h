@@ -37,7 +37,7 @@ struct attempt_host {
     int (*spawn)(void *host, struct attempt *attempt, struct slice body, struct task_id *ret_id,
                  struct problem *reterr);
     void (*progress)(void *host, struct attempt *attempt, double fraction, struct slice message);
-    void (*log)(void *host, struct attempt *attempt, struct slice line);
+    void (*log)(void *host, struct attempt *attempt, struct slice lines); /* one or several, without the last \n */
 };
 
 struct attempt {

@@ -29,6 +29,7 @@ struct child {
     int64_t grace_ns;
     int output, errors;   /* our ends; -1: closed */
     struct buf line;      /* of standard error, not ended yet */
+    struct buf lines;     /* whole ones, on their way to the log */
     bool ended;           /* nothing more is to come */
     bool told;            /* ... and the launcher said how it ended */
     bool unfit;           /* the launcher can not be used again */
@@ -81,14 +82,23 @@ static void close_fd(int *fd)
 
 static void flush_line(struct child *c)
 {
-    const struct attempt_host *host = c->attempt->host;
-    if (host && host->log)
-        host->log(c->attempt->host_arg, c->attempt, buf_slice(&c->line));
+    buf_append_slice(&c->lines, buf_slice(&c->line));
+    buf_append_char(&c->lines, '\n');
     if (c->line.len) {
         buf_reset(&c->result->last_line);
         buf_append_slice(&c->result->last_line, buf_slice(&c->line));
     }
     buf_reset(&c->line);
+}
+
+/* What one read brought goes on as one piece: a message a line would cost more than the lines. */
+static void hand_on_lines(struct child *c)
+{
+    const struct attempt_host *host = c->attempt->host;
+    if (c->lines.len && host && host->log)
+        host->log(c->attempt->host_arg, c->attempt,
+                  slice_of(c->lines.data, c->lines.len - 1)); /* it adds the last \n */
+    buf_reset(&c->lines);
 }
 
 static void take_errors(struct child *c, const char *data, size_t len)
@@ -107,6 +117,7 @@ static void take_errors(struct child *c, const char *data, size_t len)
         data += part;
         len -= part;
     }
+    hand_on_lines(c);
 }
 
 static void stop(struct child *c, enum command_end why)
@@ -259,8 +270,10 @@ static int run(struct child *c, const struct command *command, char *const *argu
     watch(c);
     drain(c, &c->output, take_output, true);
     drain(c, &c->errors, take_errors, true);
-    if (c->line.len)
+    if (c->line.len) {
         flush_line(c);
+        hand_on_lines(c);
+    }
     if (c->unfit)
         give_up_launcher(c);
     if (c->result->end == COMMAND_EXITED && c->too_much)
@@ -289,6 +302,7 @@ int command_run(const struct command *command, struct attempt *attempt, char *co
     close_fd(&c.output);
     close_fd(&c.errors);
     buf_release(&c.line);
+    buf_release(&c.lines);
     free(c.room);
     return err;
 }
