@@ -18,6 +18,7 @@
 #include "engine/scheduler.h"
 #include "http/http.h"
 #include "store/reader.h"
+#include "telemetry/otlp.h"
 
 #define NAME_LIMIT 152 /* a tenant's name and its NUL */
 
@@ -33,11 +34,58 @@ struct daemon {
     struct registry *registry;
     struct api *api;
     struct engine *engine;
+    struct otlp_settings otlp_settings;
+    struct spans *spans; /* NULL: nothing is exported */
+    struct otlp *otlp;
     struct http_server *http;
     uint64_t engine_beat, http_beat;
     bool handler_runs; /* one did not end when told to: what it may use stays */
     size_t n_started;
 };
+
+/* ---- telemetry: first up and last down, since everything else may still have something to tell ---- */
+
+static const char *environment(const char *name)
+{
+    return getenv(name);
+}
+
+static void warn_of_variable(const char *name, const char *why)
+{
+    LOG_WARNING("this is not taken up", LOG_TEXT("variable", name), LOG_TEXT("reason", why));
+}
+
+static int start_telemetry(struct daemon *d, char *error, size_t error_size)
+{
+    const struct config *config = d->config;
+    struct otlp_given given = {.endpoint = config->otlp_endpoint,
+                               .traces_endpoint = config->otlp_traces_endpoint,
+                               .headers = config->otlp_headers,
+                               .service_name = config->service_name,
+                               .resource_attributes = config->resource_attributes,
+                               .sampler = config->trace_sampler,
+                               .sampler_arg = config->trace_sampler_arg,
+                               .timeout_us = config->otlp_timeout_us,
+                               .delay_us = config->span_delay_us,
+                               .queue = config->span_queue,
+                               .batch = config->span_batch};
+    int err = otlp_settings_read(&given, environment, warn_of_variable, &d->otlp_settings) < 0 ? -ENOMEM : 0;
+    if (!err && d->otlp_settings.url)
+        err = spans_new(d->otlp_settings.queue, d->otlp_settings.all, &d->spans);
+    if (!err && d->spans)
+        err = otlp_start(&d->otlp_settings, &otlp_pace_standard, d->spans, &d->otlp);
+    if (err)
+        (void)snprintf(error, error_size, "cannot set up the export of spans: %s", strerror(-err));
+    return err ? -1 : 0;
+}
+
+static void stop_telemetry(struct daemon *d)
+{
+    otlp_stop(d->otlp, d->config->otlp_flush_us * 1000);
+    if (!d->handler_runs)
+        spans_free(d->spans);
+    otlp_settings_release(&d->otlp_settings);
+}
 
 /* ---- the store ---- */
 
@@ -157,7 +205,8 @@ static int bind_addresses(struct daemon *d, char *error, size_t error_size)
 
 static int start_api(struct daemon *d, char *error, size_t error_size)
 {
-    struct api_options options = {.config = d->config, .registry = d->registry};
+    struct api_options options = {
+        .config = d->config, .registry = d->registry, .root_sampling = d->otlp_settings.root_sampling};
     if (api_new(&options, &d->api) < 0) {
         (void)snprintf(error, error_size, "cannot set up the API: out of memory");
         return -1;
@@ -241,6 +290,7 @@ static int start_engine(struct daemon *d, char *error, size_t error_size)
         .fatal = on_fatal,
         .tenant_limits = tenant_limits,
         .tenant_limits_arg = d,
+        .spans = d->spans,
     };
     if (engine_new(&options, &d->engine, error, error_size) < 0)
         return -1;
@@ -272,6 +322,7 @@ static const struct subsystem {
     int (*start)(struct daemon *d, char *error, size_t error_size);
     void (*stop)(struct daemon *d); /* after a start that failed half-way, too */
 } subsystems[] = {
+    {"telemetry", start_telemetry, stop_telemetry},
     {"store", start_store, stop_store},
     {"task types", start_registry, stop_registry},
     {"api", start_api, stop_api},

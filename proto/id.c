@@ -126,13 +126,24 @@ void task_id_format(struct task_id id, char out[TASK_ID_TEXT_SIZE])
     out[at] = '\0';
 }
 
-void task_id_attempt_span(struct task_id id, uint32_t attempt, uint8_t out[8])
+static void derive(struct task_id id, uint32_t attempt, uint64_t salt, uint8_t out[8])
 {
-    uint64_t x = id.lo ^ (id.hi << 1) ^ (uint64_t)attempt * 0x9e3779b97f4a7c15ULL; /* splitmix64 */
+    uint64_t x = id.lo ^ (id.hi << 1) ^ (uint64_t)attempt * 0x9e3779b97f4a7c15ULL ^ salt; /* splitmix64 */
     x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9ULL;
     x = (x ^ x >> 27) * 0x94d049bb133111ebULL;
     x ^= x >> 31;
     if (x == 0)
         x = 1;
     memcpy(out, &x, 8);
+}
+
+void task_id_attempt_span(struct task_id id, uint32_t attempt, uint8_t out[8])
+{
+    derive(id, attempt, 0, out);
+}
+
+void task_id_attempt_trace(struct task_id id, uint32_t attempt, uint8_t out[16])
+{
+    derive(id, attempt, 0x6a09e667f3bcc908ULL, out);
+    derive(id, attempt, 0xbb67ae8584caa73bULL, out + 8);
 }

@@ -40,6 +40,9 @@ static inline bool task_id_equal(struct task_id a, struct task_id b)
 /* The span id of one attempt is a function of task and attempt number: whoever recovers a lost attempt can
  * close its span without having stored it.  Never zero. */
 void task_id_attempt_span(struct task_id id, uint32_t attempt, uint8_t out[8]);
+/* The same for an attempt that has a trace of its own: the id of that trace.  Never zero; its last seven bytes are as
+ * good as random. */
+void task_id_attempt_trace(struct task_id id, uint32_t attempt, uint8_t out[16]);
 
 /* Random bytes: a per-thread buffer over getrandom(2). */
 void random_bytes(void *out, size_t len);

@@ -185,6 +185,7 @@ int api_new(const struct api_options *options, struct api **ret)
     (void)pthread_mutex_init(&api->lock, NULL);
     api->config = config_ref(options->config);
     api->registry = options->registry;
+    api->root_sampling = options->root_sampling;
     api->host = spawn_host;
     api->max_waits = (size_t)options->config->max_connections * WAITS_PER_CONNECTION;
     api->app = (struct http_app){.arg = api,

@@ -17,6 +17,7 @@ struct reader;
 struct api_options {
     struct config *config;           /* a reference is taken */
     const struct registry *registry; /* not owned */
+    uint64_t root_sampling;          /* see task/submission.h */
 };
 
 int api_new(const struct api_options *options, struct api **ret); /* 0 or -errno */

@@ -23,6 +23,7 @@ struct api {
     struct engine *engine;
     struct reader *reader;
     char node[65]; /* this machine's name */
+    uint64_t root_sampling;
     size_t max_waits;
     struct header_variables *variables; /* has its own lock */
     /* any thread */

@@ -79,6 +79,7 @@ static int read_submission(struct api *api, const struct attempt *attempt, struc
             .registry = api->registry,
             .body = body,
             .pointer = "",
+            .root_sampling = api->root_sampling,
             .context = context,
             .origins = buf_slice(&origins),
             .parent = attempt->spec->id,

@@ -59,6 +59,7 @@ static int read_submission(struct visit *visit, struct submission *ret, struct p
         .registry = visit->api->registry,
         .body = visit->request->body,
         .pointer = "",
+        .root_sampling = visit->api->root_sampling,
         .context = context.context,
         .origins = buf_slice(&context.origins),
     };

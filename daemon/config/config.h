@@ -79,6 +79,10 @@ struct config {
     int64_t max_waiting, max_waiting_per_tenant;
     int64_t hot_bytes, recent_bytes, wal_limit;
     int64_t retain_us, drain_us;
+    /* telemetry; NULL, 0: the environment decides (telemetry/otlp_settings.h) */
+    char *otlp_endpoint, *otlp_traces_endpoint, *otlp_headers, *service_name, *resource_attributes;
+    char *trace_sampler, *trace_sampler_arg;
+    int64_t otlp_timeout_us, otlp_flush_us, span_queue, span_batch, span_delay_us;
     /* sections */
     struct config_header *headers;
     size_t n_headers;

@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
@@ -141,6 +142,28 @@ const char *check_url(const char *text)
     if (memchr(host, '@', strcspn(host, "/?#")))
         return "must not hold a user name or a password";
     return NULL;
+}
+
+const char *check_endpoint(const char *text)
+{
+    return strstr(text, "{{") ? "must be an http:// or https:// URL" : check_url(text);
+}
+
+const char *check_sampler(const char *text)
+{
+    static const char *const names[] = {"parentbased_always_on", "parentbased_always_off", "parentbased_traceidratio",
+                                        "always_on", "always_off"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (strcmp(names[i], text) == 0)
+            return NULL;
+    return "must be parentbased_always_on, parentbased_traceidratio, parentbased_always_off, always_on or always_off";
+}
+
+const char *check_ratio(const char *text)
+{
+    char *end;
+    double ratio = strtod(text, &end);
+    return *end == '\0' && ratio >= 0 && ratio <= 1 ? NULL : "must be a number from 0 to 1";
 }
 
 const char *check_allow(const char *text)

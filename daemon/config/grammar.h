@@ -17,8 +17,11 @@ const char *check_template(const char *text);    /* every {{...}} closed and {{a
 const char *check_header_line(const char *text); /* "Name: value" for a request we send */
 const char *check_environment(const char *text); /* "NAME" or "NAME=value" */
 const char *check_url(const char *text);         /* http:// or https://, or a template */
-const char *check_allow(const char *text);       /* an address, a network 10.0.0.0/8, a host, or *.example.com */
-bool grammar_is_own_header(const char *name);    /* a header with a meaning of its own: not for variables */
+const char *check_endpoint(const char *text);    /* http:// or https://, no template */
+const char *check_sampler(const char *text);
+const char *check_ratio(const char *text);    /* 0 to 1 */
+const char *check_allow(const char *text);    /* an address, a network 10.0.0.0/8, a host, or *.example.com */
+bool grammar_is_own_header(const char *name); /* a header with a meaning of its own: not for variables */
 
 bool number_parse(const char *text, int64_t *ret); /* decimal digits only */
 /* "512", "64k", "64KiB", "1M", "1MiB", "2G", "1TiB": powers of 1024; "kB", "MB", "GB": powers of 1000. */

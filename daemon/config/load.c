@@ -256,10 +256,14 @@ void config_print(const struct config *config, void (*put)(void *arg, const char
     struct buf line = BUF_INIT;
     for (size_t i = 0; i < N_OPTIONS; i++) {
         buf_reset(&line);
-        if (strcmp(options[i].name, "data_dir") == 0 && !config->data_dir) /* none, and none needed */
+        if (option_is_unset(config, &options[i]))
             continue;
-        buf_printf(&line, "%s = ", options[i].name);
-        option_format(config, &options[i], &line);
+        if (options[i].kind == OPTION_SECRET) {
+            buf_printf(&line, "# %s is set, and not shown", options[i].name);
+        } else {
+            buf_printf(&line, "%s = ", options[i].name);
+            option_format(config, &options[i], &line);
+        }
         put(arg, buf_ok(&line) ? line.data : "# out of memory");
     }
     buf_release(&line);

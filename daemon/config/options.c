@@ -150,7 +150,7 @@ void option_set(struct config *config, const struct option *option, const struct
         return;
     }
     const struct option_value *value = &values[n - 1];
-    if (option->kind == OPTION_TEXT) {
+    if (option->kind == OPTION_TEXT || option->kind == OPTION_SECRET) {
         set_text(config, option, value, problems);
     } else if (option->kind == OPTION_SWITCH) {
         if (!switch_parse(value->text, field_of(config, option)))
@@ -181,7 +181,8 @@ void option_format(const struct config *config, const struct option *option, str
     const void *field = field_in(config, option);
     char text[64];
     switch (option->kind) {
-    case OPTION_TEXT: {
+    case OPTION_TEXT:
+    case OPTION_SECRET: {
         const char *value = *(char *const *)field;
         config_quote(out, value ? value : "");
         break;
@@ -207,10 +208,15 @@ void option_format(const struct config *config, const struct option *option, str
     }
 }
 
+bool option_is_unset(const struct config *config, const struct option *option)
+{
+    return (option->kind == OPTION_TEXT || option->kind == OPTION_SECRET) && !*(char *const *)field_in(config, option);
+}
+
 void option_release(struct config *config, const struct option *option)
 {
     if (option->kind == OPTION_LIST)
         config_list_release(field_of(config, option));
-    else if (option->kind == OPTION_TEXT)
+    else if (option->kind == OPTION_TEXT || option->kind == OPTION_SECRET)
         free(*(char **)field_of(config, option));
 }

@@ -13,6 +13,7 @@
 
 enum option_kind {
     OPTION_TEXT,
+    OPTION_SECRET,
     OPTION_LIST,
     OPTION_COUNT,
     OPTION_NUMBER,
@@ -51,7 +52,9 @@ const struct option *option_find(const char *name); /* NULL: none of that name *
 /* Checks the values and sets the field, replacing what it held; on a problem the field stays. */
 void option_set(struct config *config, const struct option *option, const struct option_value *values, size_t n,
                 struct problems *problems);
-void option_format(const struct config *config, const struct option *option, struct buf *out); /* in file syntax */
+void option_format(const struct config *config, const struct option *option,
+                   struct buf *out);                                            /* in file syntax; secrets too */
+bool option_is_unset(const struct config *config, const struct option *option); /* a text that nobody has set */
 void option_release(struct config *config, const struct option *option);
 
 bool config_list_add(struct config_list *list, const char *text); /* copies; false: no memory */

@@ -106,6 +106,7 @@ static struct attempt *attempt_new(struct engine *e, struct entry *entry, const 
     attempt->host_arg = e->options.host_arg;
     attempt->mail_kind = MAIL_REPORT;
     attempt->retry_after_us = -1;
+    attempt->spans = e->options.spans;
     attempt->mark = e->marks ? started_take(e->marks) : NULL;
     satchel_cancel_unref(live->cancel); /* of an earlier attempt */
     live->cancel = satchel_cancel_ref(attempt->cancel);

@@ -257,6 +257,7 @@ static void effect(struct engine *e, struct change *change, struct attempt ***di
     struct entry *entry = entries_at(&e->entries, change->entry);
     entry->change = 0;
     e->stats.submitted += change->row.kind == STORE_INSERT;
+    observe_change(e, change, entry);
     if (change->claim) {
         **dispatch = change->claim;
         *dispatch = (struct attempt **)&change->claim->mail.next;

@@ -171,6 +171,11 @@ void attempt_release(struct engine *e, struct attempt *attempt);
 #define CLAIMS_AHEAD_MAX 512u /* claims beyond the number of workers */
 void attempt_fire(struct engine *e, struct live *live, enum cancel_reason reason);
 
+/* observe.c */
+void observe_change(struct engine *e, const struct change *change, const struct entry *entry); /* it is durable */
+/* Recovery: the entry's last attempt had started and was cut off.  Before the row is changed. */
+void observe_cut_off(struct engine *e, const struct entry *entry, struct task_outcome *outcome);
+
 /* timers.c */
 void timers_run(struct engine *e);
 int64_t timers_wait_ns(struct engine *e); /* how long the engine may sleep; negative: for ever */

@@ -52,10 +52,15 @@ static int add(void *arg, const struct store_waiting *task)
     return 0;
 }
 
+static bool was_started(const struct engine *e, const struct entry *entry)
+{
+    return !e->marks || started_before(e->marks, entry->id, entry->attempt);
+}
+
 static void recover_running(struct engine *e, struct entry *entry, bool used_up)
 {
     enum task_event event = used_up ? TASK_EVENT_GAVE_UP : TASK_EVENT_LOST;
-    if (e->marks && !started_before(e->marks, entry->id, entry->attempt))
+    if (!was_started(e, entry))
         event = TASK_EVENT_RELEASED;
     if (entry->cancel_requested)
         event = TASK_EVENT_CANCEL;
@@ -70,6 +75,8 @@ static void recover_running(struct engine *e, struct entry *entry, bool used_up)
         change->outcome = task_outcome_failure(ERROR_TYPE_CANCELED, SLICE_LITERAL("canceled while it ran"));
     if (event == TASK_EVENT_LOST)
         batch_keep_attempt(change, &(struct task_attempt){.number = entry->attempt, .finished_us = e->now_us});
+    if (event != TASK_EVENT_RELEASED && was_started(e, entry))
+        observe_cut_off(e, entry, change->outcome);
     e->stats.attempts_lost += event == TASK_EVENT_LOST || event == TASK_EVENT_GAVE_UP;
 }
 

@@ -10,6 +10,7 @@
 #include "proto/problem.h"
 #include "task/started.h"
 #include "task/task.h"
+#include "telemetry/spans.h"
 
 struct attempt;
 struct task_type;
@@ -57,6 +58,7 @@ struct attempt {
     const char *url;           /* the pool's: where child processes reach this daemon; NULL: nowhere */
     struct started_mark *mark; /* set by the worker at the start; NULL: none is kept */
     unsigned log_lines_lost;   /* the host's: lines that it could not take, since the last that it took */
+    struct spans *spans;       /* for spans_client; NULL: nothing is exported */
     uint32_t slot;             /* the engine's: why it fired the cancel object */
     /* the report: set by the worker and the executor */
     int64_t started_us, finished_us; /* wall clock */

@@ -17,6 +17,7 @@
 #include "task/submission_read.h"
 
 #define CONTEXT_VARIABLES_MAX 192u /* in all, inherited ones included: a chain of sub-tasks must not grow for ever */
+#define FLAG_SAMPLED 1u
 #define CONTEXT_BYTES_MAX ((size_t)256 * 1024)
 
 struct building {
@@ -42,11 +43,21 @@ static void building_release(struct building *b)
 
 /* ---- the context: called with the copy entered ---- */
 
+static uint64_t random_part(const satchel_trace *trace)
+{
+    uint64_t value = 0;
+    for (size_t i = 9; i < sizeof trace->trace_id; i++)
+        value = value << 8 | trace->trace_id[i];
+    return value;
+}
+
 static int set_trace(struct building *b)
 {
     satchel_trace own;
     b->continues = satchel_trace_current(&b->incoming) == SATCHEL_OK;
     int status = b->continues ? satchel_trace_child(&b->incoming, &own) : satchel_trace_root(&own);
+    if (status == SATCHEL_OK && !b->continues && random_part(&own) < b->input->root_sampling)
+        own.flags |= FLAG_SAMPLED;
     if (status == SATCHEL_OK)
         status = satchel_set_trace(&own, NULL);
     if (status == SATCHEL_OK && !b->continues && satchel_tracestate())

@@ -18,7 +18,10 @@ struct submission_input {
     /* The caller's context, extracted from headers or captured from a running attempt; borrowed and not changed.
      * Has a valid tenant. */
     const satchel_context *context;
-    struct slice origins;        /* JSON object text: variable -> origin; for what `context` holds */
+    struct slice origins; /* JSON object text: variable -> origin; for what `context` holds */
+    /* Of the 56 random bits that end a trace id: a trace that starts here is flagged as sampled where they are less.
+     * 0: none is; 1 << 56: all are. */
+    uint64_t root_sampling;
     struct task_id parent, root; /* of the submitting attempt; none for requests (a body's parent_id then counts) */
 };
 

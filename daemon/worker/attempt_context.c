@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "executor/executor.h"
 #include "proto/timetext.h"
 
 /* The submission's trace-id and flags with the attempt's span as parent: what a handler passes on. */
@@ -17,6 +18,14 @@ static int set_span(const struct attempt *attempt)
     if (status != SATCHEL_OK)
         return status;
     task_id_attempt_span(attempt->spec->id, attempt->number, trace.span_id);
+    if (attempt->type->own_trace) { /* linked to the submission's by its span alone */
+        task_id_attempt_trace(attempt->spec->id, attempt->number, trace.trace_id);
+        trace.flags |= 2;
+        if (satchel_tracestate())
+            status = satchel_unset(satchel_known_var(SATCHEL_TRACESTATE), NULL);
+        if (status != SATCHEL_OK)
+            return status;
+    }
     trace.remote = false;
     return satchel_set_trace(&trace, NULL);
 }

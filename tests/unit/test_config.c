@@ -419,7 +419,10 @@ static void test_print_round_trip(void **state)
         "workers = 3\ndata_dir = \"/a b/\\\"c\\\\\\${X}\"\nheader \"X-R\" { var = r secret = true }\n"
         "tenant \"*\" { weight = 2.5 rate = 7 }\n"
         "task \"t\" { command = {\"/bin/echo\", \"$HOME\\n\", \"{{args.x}}\"} timeout = 90s final_exit = {} }\n"
-        "task \"u\" { url = \"http://x/\" propagate = {} }\nplugin \"/p.so\" { config = \"x y\" }\n");
+        "task \"u\" { url = \"http://x/\" propagate = {} }\nplugin \"/p.so\" { config = \"x y\" }\n"
+        "otlp_endpoint = \"http://127.0.0.1:4318\"\notlp_traces_endpoint = \"https://h/v1/traces?a=b\"\n"
+        "service_name = jobs\nresource_attributes = \"a=b,c=d\"\n"
+        "trace_sampler = parentbased_traceidratio\ntrace_sampler_arg = 0.25\n");
     config_print(config, collect, &first);
     config_unref(config);
     config = load_text(first.text.data);
@@ -428,10 +431,38 @@ static void test_print_round_trip(void **state)
     assert_string_equal(config->data_dir, "/a b/\"c\\${X}");
     assert_string_equal(config->tasks[0].command.items[1], "$HOME\n");
     assert_int_equal(config->tasks[0].n_final_exit, 0);
-    assert_true(first.n >= N_OPTIONS + 5);
+    assert_true(first.n >= N_OPTIONS - 1 + 5); /* otlp_headers is not set */
     config_unref(config);
     buf_release(&first.text);
     buf_release(&second.text);
+}
+
+static void test_secrets_are_not_printed(void **state)
+{
+    (void)state;
+    struct lines lines = {0};
+    struct config *config = load_text("otlp_headers = \"authorization=hunter2\"\n");
+    assert_string_equal(config->otlp_headers, "authorization=hunter2");
+    config_print(config, collect, &lines);
+    assert_null(strstr(lines.text.data, "hunter2"));
+    assert_non_null(strstr(lines.text.data, "# otlp_headers is set"));
+    config_unref(config);
+    buf_release(&lines.text);
+}
+
+static void test_telemetry_settings(void **state)
+{
+    (void)state;
+    static const char *const bad[] = {"otlp_endpoint = \"ftp://x\"",
+                                      "otlp_endpoint = \"http://\"",
+                                      "otlp_endpoint = \"http://{{args.x}}\"",
+                                      "trace_sampler = often",
+                                      "trace_sampler_arg = 1.5",
+                                      "trace_sampler_arg = nan",
+                                      "trace_sampler_arg = \"\"",
+                                      "span_batch = 8193"};
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+        REFUSE(bad[i], 1, "bad.conf:1: ");
 }
 
 static void note(void *arg, const char *name)
@@ -530,6 +561,8 @@ int main(void)
         cmocka_unit_test(test_command_line),
         cmocka_unit_test(test_state_directory),
         cmocka_unit_test(test_print_round_trip),
+        cmocka_unit_test(test_secrets_are_not_printed),
+        cmocka_unit_test(test_telemetry_settings),
         cmocka_unit_test(test_needs_restart),
         cmocka_unit_test(test_table_is_sound),
         cmocka_unit_test(test_noise),
