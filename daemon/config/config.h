@@ -107,7 +107,7 @@ struct config_overrides {  /* what the command line said; NULL or 0: nothing.  A
  * Thread: one at a time (libConfuse keeps global state); blocks on files, and on host names in `listen`. */
 int config_load(const struct config_overrides *overrides, void (*report)(void *arg, const char *line), void *arg,
                 struct config **ret);
-/* Which changed settings only a restart takes up: their names go to `report`, one a call. */
+/* Which changed settings and kinds of sections only a restart takes up: their names go to `report`, one a call. */
 void config_needs_restart(const struct config *before, const struct config *after,
                           void (*report)(void *arg, const char *name), void *arg);
 struct config *config_ref(struct config *config);

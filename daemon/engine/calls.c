@@ -206,7 +206,9 @@ static void submit(struct engine *e, struct engine_call *call)
     entry->priority = spec->priority < PRIORITIES ? spec->priority : PRIORITIES - 1;
     entry->run_at_us = spec->run_at_us ? spec->run_at_us : spec->created_us;
     entry->give_up_us = earlier(spec->deadline_us, spec->expires_us);
-    task_set_state(e, entry, entry->run_at_us > e->now_us ? TASK_SCHEDULED : TASK_QUEUED, true);
+    /* One that wants no time is never scheduled, though the turn's clock may lie behind the one that it was made by. */
+    bool later = spec->run_at_us && spec->run_at_us > e->now_us;
+    task_set_state(e, entry, later ? TASK_SCHEDULED : TASK_QUEUED, true);
     task_requeue(e, entry, false);
     answer_later(change, call);
 }

@@ -19,6 +19,7 @@
 #define CONTEXT_VARIABLES_MAX 192u /* in all, inherited ones included: a chain of sub-tasks must not grow for ever */
 #define FLAG_SAMPLED 1u
 #define CONTEXT_BYTES_MAX ((size_t)256 * 1024)
+#define ID_TIME_OFF_US 1000
 
 struct building {
     const struct submission_input *input;
@@ -220,6 +221,13 @@ static void write_labels(struct building *b)
 
 /* ---- the spec ---- */
 
+/* The time in the id, because that is all that is left of a deleted task; but the clock's where that was set back. */
+static int64_t created_time(struct task_id id)
+{
+    int64_t now = clock_wall_us(), in_id = task_id_time_us(id);
+    return in_id > now - ID_TIME_OFF_US && in_id < now + ID_TIME_OFF_US ? in_id : now;
+}
+
 static void fill(struct task_spec *spec, struct building *b)
 {
     const struct submission_text *text = b->text;
@@ -229,7 +237,7 @@ static void fill(struct task_spec *spec, struct building *b)
     spec->root = task_id_is_none(input->root) ? spec->id : input->root;
     if (b->continues)
         memcpy(spec->parent_span, b->incoming.span_id, sizeof spec->parent_span);
-    spec->created_us = clock_wall_us();
+    spec->created_us = created_time(spec->id);
     if (text->has_run_at)
         spec->run_at_us = text->run_at_us;
     else if (text->delay_us)

@@ -24,7 +24,7 @@
     "}\n"
 static const char config[] = "workers = 2\ndrain = \"100ms\"\n"
     /* Parent and child say that they were told, and go. */
-    COMMAND("polite", "trap 'echo told >> $0; exit 0' TERM; echo $$ >> $0; "
+    COMMAND("polite", "trap 'wait; echo told >> $0; exit 0' TERM; echo $$ >> $0; "
                       "(trap 'echo told >> $0; exit 0' TERM; echo ready >> $0; while :; do sleep 0.05; done) & "
                       "echo $! >> $0; while :; do sleep 0.05; done")
     /* Neither goes when told to. */

@@ -302,6 +302,7 @@ static void not_started(void **state)
 
 struct environment {
     const json_t *task;
+    char *text;
     const char *name[64];
     char *value[64];
     size_t n;
@@ -310,9 +311,10 @@ struct environment {
 /* The result of env -0: each NUL became U+FFFD. */
 static struct environment environment_of(const json_t *task)
 {
-    struct environment e = {.task = task};
     expect_state(task, "succeeded");
-    for (char *at = strdup(text_of(task, "result")), *end; (end = strstr(at, "\xef\xbf\xbd")) != NULL; at = end + 3) {
+    struct environment e = {.task = task, .text = strdup(text_of(task, "result"))};
+    assert_non_null(e.text);
+    for (char *at = e.text, *end; (end = strstr(at, "\xef\xbf\xbd")) != NULL; at = end + 3) {
         *end = '\0';
         assert_true(e.n < 64);
         e.name[e.n] = at;
@@ -339,11 +341,12 @@ static const char *take(struct environment *e, const char *name, const char *val
     return "";
 }
 
-static void expect_none_left(const struct environment *e)
+static void expect_none_left(struct environment *e)
 {
     for (size_t i = 0; i < e->n; i++)
         if (e->name[i])
             fail_msg("%s=%s is in the environment", e->name[i], e->value[i]);
+    free(e->text);
 }
 
 static void take_base(struct environment *e)

@@ -341,10 +341,12 @@ static void second_sigterm(void **state)
 
 /* ---- what kills the daemon ---- */
 
+/* Delayed, so that the submission is answered first. */
 static void poison(void **state)
 {
     (void)state;
-    json_t *task = submit(&d, MINE, "{\"task\":\"probe.poison\",\"args\":1000,\"priority\":9,\"max_lost\":2}", 202);
+    json_t *task = submit(
+        &d, MINE, "{\"task\":\"probe.poison\",\"args\":1000,\"delay\":\"300ms\",\"priority\":9,\"max_lost\":2}", 202);
     const char *id = text_of(task, "id");
     for (int i = 0; i < 3; i++) {
         int status = satcheld_wait(&d, WAIT_MS);
@@ -374,7 +376,7 @@ static void poison(void **state)
 static void poison_that_wears_off(void **state)
 {
     (void)state;
-    json_t *task = submit(&d, ALL_HEADERS, "{\"task\":\"probe.poison\",\"args\":2}", 202);
+    json_t *task = submit(&d, ALL_HEADERS, "{\"task\":\"probe.poison\",\"args\":2,\"delay\":\"300ms\"}", 202);
     for (int i = 0; i < 2; i++) {
         int status = satcheld_wait(&d, WAIT_MS);
         assert_true(status == -SIGABRT || status > 0);

@@ -483,6 +483,16 @@ static void test_needs_restart(void **state)
     assert_int_equal(names.len, 0);
     config_unref(before);
     config_unref(after);
+    before = load_text("task \"t\" { command = {\"/bin/a\"} }\nplugin \"/p.so\" {}\ntenant \"a\" { weight = 1 }\n");
+    after = load_text("task \"t\" { command = {\"/bin/b\"} }\ntenant \"a\" { weight = 2 }\n"
+                      "header \"X-A\" { var = \"a\" }\n");
+    config_needs_restart(before, after, note, &names);
+    assert_string_equal(names.data, "tenant task plugin ");
+    buf_reset(&names);
+    config_needs_restart(before, before, note, &names);
+    assert_int_equal(names.len, 0);
+    config_unref(before);
+    config_unref(after);
     buf_release(&names);
 }
 
