@@ -52,6 +52,7 @@ struct config_task { /* task "thumbnail" { ... }: exactly one of command and url
     int *final_exit;
     size_t n_final_exit;
     unsigned propagate; /* enum propagate */
+    bool own_trace;     /* trace = "link": an attempt starts a trace that only links to the submission's */
     bool allow_dash;    /* a template value may start with '-' */
     char *where;        /* "file:line" for messages */
 };

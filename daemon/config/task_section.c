@@ -26,6 +26,7 @@ const struct source_shape task_shape[] = {{.name = "command", .list = true},
                                           {.name = "concurrency"},
                                           {.name = "final_exit", .list = true},
                                           {.name = "propagate", .list = true},
+                                          {.name = "trace"},
                                           {.name = "allow_dash"},
                                           {0}};
 
@@ -87,6 +88,11 @@ static void read_final_exit(struct config_task *task, struct section *s)
         }
         task->final_exit[task->n_final_exit++] = (int)status;
     }
+}
+
+static const char *check_trace(const char *text)
+{
+    return strcmp(text, "parent") == 0 || strcmp(text, "link") == 0 ? NULL : "must be parent or link";
 }
 
 static void read_propagate(struct config_task *task, struct section *s)
@@ -153,6 +159,7 @@ static void check_whole(const struct config_task *task, struct section *s)
 void task_section_read(struct config_task *task, struct section *s)
 {
     int64_t concurrency = 0;
+    char *trace = NULL;
     task->name = section_copy(s, s->title);
     task->where = section_where(s);
     task->kill_grace_us = KILL_GRACE_US;
@@ -174,6 +181,9 @@ void task_section_read(struct config_task *task, struct section *s)
         task->method = section_copy(s, "POST");
     read_final_exit(task, s);
     read_propagate(task, s);
+    section_text(s, "trace", check_trace, &trace);
+    task->own_trace = trace && strcmp(trace, "link") == 0;
+    free(trace);
     check_whole(task, s);
 }
 
@@ -226,7 +236,7 @@ void task_section_print(const struct config_task *task, struct buf *out)
         buf_printf(out, "%s%s", comma, propagate_names[bit]);
         comma = ", ";
     }
-    buf_append_char(out, '}');
+    buf_printf(out, "} trace = %s", task->own_trace ? "link" : "parent");
     if (task->command.n) {
         print_duration(out, "kill_grace", task->kill_grace_us);
         buf_printf(out, " allow_dash = %s final_exit = {", task->allow_dash ? "true" : "false");

@@ -211,6 +211,52 @@ static void end(struct attempt *attempt, const struct http_request *request, con
         end_network(attempt, request, answer);
 }
 
+/* ---- the call's span ---- */
+
+/* One of few names, or NULL: an answer came, whose status tells. */
+static const char *error_of(const struct http_answer *answer)
+{
+    if (answer->canceled)
+        return "canceled";
+    if (answer->too_much)
+        return "limit";
+    if (answer->status && answer->code == CURLE_OK)
+        return NULL;
+    if (answer->refused)
+        return "refused";
+    switch ((int)answer->code) {
+    case CURLE_OK: return "internal";
+    case CURLE_COULDNT_RESOLVE_HOST: return "dns";
+    case CURLE_COULDNT_CONNECT: return "connect";
+    case CURLE_OPERATION_TIMEDOUT: return "timeout";
+    case CURLE_PEER_FAILED_VERIFICATION:
+    case CURLE_SSL_CONNECT_ERROR: return "tls";
+    default: return "network";
+    }
+}
+
+/* Its id is the parent-id that was sent; where no trace was, one of its own. */
+static void record_span(const struct task_type *type, const struct attempt *attempt, const struct http_request *request,
+                        const struct http_answer *answer, int64_t start_us)
+{
+    const struct http_task *task = type->detail;
+    struct span_request span = {.method = task->config->method,
+                                .http_status = answer ? answer->status : 0,
+                                .error = answer ? error_of(answer) : "internal",
+                                .start_ns = start_us * 1000,
+                                .end_ns = clock_wall_us() * 1000};
+    char *url = NULL;
+    for (size_t i = 0; i < sizeof span.span_id && request->span[0]; i++)
+        (void)sscanf(request->span + 2 * i, "%2hhx", &span.span_id[i]);
+    if (!request->span[0])
+        random_bytes(span.span_id, sizeof span.span_id);
+    if (request->curl->url_get(request->url, CURLUPART_URL, &url, 0) != CURLUE_OK)
+        url = NULL;
+    span.url = slice_str(url ? url : "");
+    spans_client(attempt->spans, attempt->spec, attempt->number, type->own_trace, &span);
+    request->curl->free(url);
+}
+
 static void run_http(const struct task_type *type, struct attempt *attempt)
 {
     const struct http_task *task = type->detail;
@@ -224,8 +270,10 @@ static void run_http(const struct task_type *type, struct attempt *attempt)
     }
     if (!http_request_fill(task, attempt, curl, &request))
         return;
-    int64_t start_ns = clock_mono_ns();
+    int64_t start_ns = clock_mono_ns(), start_us = clock_wall_us();
     int err = http_exchange(task, &request, attempt, &answer);
+    if (attempt->spans)
+        record_span(type, attempt, &request, err < 0 ? NULL : &answer, start_us);
     if (err < 0) {
         attempt_fail(attempt, false, err == -ENOMEM ? ERROR_TYPE_OOM : ERROR_TYPE_HTTP, "%.100s: cannot be called: %s",
                      request.host, strerrordesc_np(-err));
@@ -257,7 +305,8 @@ int http_register(struct registry *registry, const struct config_task *config, c
                              .detail = task,
                              .timeout_us = config->timeout_us,
                              .concurrency = config->concurrency,
-                             .propagate = config->propagate};
+                             .propagate = config->propagate,
+                             .own_trace = config->own_trace};
     if (!read_settings(task, error, error_size) ||
         registry_add(registry, &type, (struct type_owner){config->where, http_task_free, task}, error, error_size) <
             0) {
