@@ -16,6 +16,7 @@
 #include "config/address.h"
 #include "engine/engine.h"
 #include "engine/scheduler.h"
+#include "executor/executor.h"
 #include "http/http.h"
 #include "store/reader.h"
 #include "telemetry/otlp.h"
@@ -37,6 +38,7 @@ struct daemon {
     struct otlp_settings otlp_settings;
     struct spans *spans; /* NULL: nothing is exported */
     struct otlp *otlp;
+    struct metrics *metrics;
     struct http_server *http;
     uint64_t engine_beat, http_beat;
     bool handler_runs; /* one did not end when told to: what it may use stays */
@@ -133,11 +135,10 @@ static int start_store(struct daemon *d, char *error, size_t error_size)
         (void)snprintf(error, error_size, "out of memory");
         return -1;
     }
-    struct store_options options = {
-        .url = d->store_url,
-        .retain_us = config->retain_us,
-        .max_log = (size_t)config->max_log,
-        .wal_limit = (size_t)config->wal_limit};
+    struct store_options options = {.url = d->store_url,
+                                    .retain_us = config->retain_us,
+                                    .max_log = (size_t)config->max_log,
+                                    .wal_limit = (size_t)config->wal_limit};
     return store_open(&options, &d->store, error, error_size);
 }
 
@@ -162,15 +163,43 @@ static void stop_reader(struct daemon *d)
 
 /* ---- task types ---- */
 
+/* The names of the task types and of the configured tenants: all that metrics may be labelled with. */
+static int start_metrics(struct daemon *d)
+{
+    const char *types[METRIC_TYPES_MAX];
+    const struct config *config = d->config;
+    const char **tenants = calloc(config->n_tenants + 1, sizeof(char *));
+    if (!tenants)
+        return -ENOMEM;
+    struct metrics_options options = {.types = types, .tenants = tenants, .by_tenant = config->metrics_tenants};
+    for (const struct task_type *type; options.n_types < METRIC_TYPES_MAX; options.n_types++) {
+        type = registry_at(d->registry, options.n_types);
+        if (!type)
+            break;
+        types[options.n_types] = type->name;
+    }
+    for (; options.n_tenants < config->n_tenants; options.n_tenants++)
+        tenants[options.n_tenants] = config->tenants[options.n_tenants].name;
+    int err = metrics_new(&options, &d->metrics);
+    free(tenants);
+    return err;
+}
+
 static int start_registry(struct daemon *d, char *error, size_t error_size)
 {
-    return registry_new(d->config, &d->registry, error, error_size);
+    if (registry_new(d->config, &d->registry, error, error_size) < 0)
+        return -1;
+    int err = start_metrics(d);
+    if (err)
+        (void)snprintf(error, error_size, "cannot set up the metrics: %s", strerror(-err));
+    return err ? -1 : 0;
 }
 
 static void stop_registry(struct daemon *d)
 {
     if (!d->handler_runs)
         registry_free(d->registry);
+    metrics_free(d->metrics);
 }
 
 /* ---- HTTP: the addresses are bound early, so that children can be told the URL; accepting starts last ---- */
@@ -233,6 +262,8 @@ static int start_http(struct daemon *d, char *error, size_t error_size)
     }
     if (bind_addresses(d, error, error_size) < 0)
         return -1;
+    api_attach_telemetry(
+        d->api, &(struct api_telemetry){.metrics = d->metrics, .spans = d->spans, .otlp = d->otlp, .server = d->http});
     const char *first = http_server_address(d->http, 0);
     d->url = strdup(first ? first : "");
     return d->url ? 0 : -1;
@@ -290,6 +321,7 @@ static int start_engine(struct daemon *d, char *error, size_t error_size)
         .fatal = on_fatal,
         .tenant_limits = tenant_limits,
         .tenant_limits_arg = d,
+        .metrics = d->metrics,
         .spans = d->spans,
     };
     if (engine_new(&options, &d->engine, error, error_size) < 0)

@@ -215,6 +215,11 @@ void api_attach(struct api *api, struct engine *engine, struct reader *reader)
     api->reader = reader;
 }
 
+void api_attach_telemetry(struct api *api, const struct api_telemetry *telemetry)
+{
+    api->telemetry = *telemetry;
+}
+
 void api_set_config(struct api *api, struct config *config)
 {
     if (header_variables_update(api->variables, config) < 0)

@@ -9,6 +9,8 @@
 #include "config/config.h"
 #include "executor/executor.h"
 #include "http/http.h"
+#include "telemetry/metrics.h"
+#include "telemetry/otlp.h"
 
 struct api;
 struct engine;
@@ -22,6 +24,14 @@ struct api_options {
 
 int api_new(const struct api_options *options, struct api **ret); /* 0 or -errno */
 void api_attach(struct api *api, struct engine *engine, struct reader *reader);
+/* What /metrics reads; none of it is owned, and all of it outlives the last request. */
+struct api_telemetry {
+    struct metrics *metrics;
+    struct spans *spans; /* NULL: nothing is exported */
+    const struct otlp *otlp;
+    struct http_server *server; /* NULL: not told of */
+};
+void api_attach_telemetry(struct api *api, const struct api_telemetry *telemetry);
 /* From now on requests see this snapshot; those under way keep theirs.  Takes a reference. */
 void api_set_config(struct api *api, struct config *config);
 const struct http_app *api_http_app(const struct api *api);

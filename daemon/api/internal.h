@@ -24,6 +24,7 @@ struct api {
     struct reader *reader;
     char node[65]; /* this machine's name */
     uint64_t root_sampling;
+    struct api_telemetry telemetry;
     size_t max_waits;
     struct header_variables *variables; /* has its own lock */
     /* any thread */
@@ -56,6 +57,7 @@ void on_retry(struct visit *visit);
 void on_delete(struct visit *visit);
 void on_healthz(struct visit *visit);
 void on_readyz(struct visit *visit);
+void on_metrics(struct visit *visit);
 void on_openapi(struct visit *visit);
 
 /* spawn.c */

@@ -104,6 +104,11 @@ void reply_buffer(struct reply *r, int status, const struct buf *body)
     send_buffer(r, status, "application/json", body);
 }
 
+void reply_typed(struct reply *r, int status, const char *type, const struct buf *body)
+{
+    send_buffer(r, status, type, body);
+}
+
 void reply_empty(struct reply *r, int status)
 {
     send(r, status, NULL, (struct slice){0});

@@ -24,6 +24,7 @@ void reply_retry_after(struct reply *r, int seconds);
 /* Each of these ends the exchange. */
 void reply_json(struct reply *r, int status, struct slice body);
 void reply_buffer(struct reply *r, int status, const struct buf *body); /* JSON; a failed buffer: 503 */
+void reply_typed(struct reply *r, int status, const char *type, const struct buf *body); /* another media type */
 void reply_empty(struct reply *r, int status);
 void reply_task(struct reply *r, int status, const struct task_record *record, const char *node);
 void reply_task_history(struct reply *r, int status, const struct task_record *record,

@@ -24,6 +24,7 @@ static const struct route routes[] = {
     ROUTE(DELETE, "/v1/tasks/{id}", "deleteTask", ROUTE_TENANT, on_delete),
     ROUTE(GET, "/healthz", "getHealth", 0, on_healthz),
     ROUTE(GET, "/readyz", "getReadiness", 0, on_readyz),
+    ROUTE(GET, "/metrics", "getMetrics", 0, on_metrics),
     ROUTE(GET, "/openapi.json", "getDescription", 0, on_openapi),
 };
 #define N_ROUTES (sizeof routes / sizeof routes[0])

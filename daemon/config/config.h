@@ -83,6 +83,7 @@ struct config {
     /* telemetry; NULL, 0: the environment decides (telemetry/otlp_settings.h) */
     char *otlp_endpoint, *otlp_traces_endpoint, *otlp_headers, *service_name, *resource_attributes;
     char *trace_sampler, *trace_sampler_arg;
+    bool metrics_tenants;
     int64_t otlp_timeout_us, otlp_flush_us, span_queue, span_batch, span_delay_us;
     /* sections */
     struct config_header *headers;

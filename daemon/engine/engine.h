@@ -9,6 +9,7 @@
 #include "base/mailbox.h"
 #include "executor/executor.h"
 #include "store/store.h"
+#include "telemetry/metrics.h"
 #include "telemetry/spans.h"
 
 #define KEY_LIFE_US (INT64_C(24) * 3600 * 1000000) /* how long an idempotency key is remembered */
@@ -93,7 +94,8 @@ struct engine_options {
     /* A tenant's weight and limits; called on the engine's thread when it becomes active.  NULL: all alike. */
     void (*tenant_limits)(void *arg, struct slice tenant, struct tenant_limits *ret);
     void *tenant_limits_arg;
-    struct spans *spans; /* NULL: nothing is exported; not owned */
+    struct metrics *metrics; /* NULL: none are kept; not owned */
+    struct spans *spans;     /* NULL: nothing is exported; not owned */
 };
 
 struct engine;

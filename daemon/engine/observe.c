@@ -1,13 +1,44 @@
-/* What telemetry is told of a change once it is durable: spans of submissions and attempts.
+/* What telemetry is told of a change once it is durable: metrics, and spans of submissions and attempts.
  * Called by batch.c (after a commit) and recovery.c (attempts that a crash cut off).  Thread: the engine's, or the
  * starting one during recovery. */
 #include "base/clock.h"
 #include "engine/internal.h"
 
-static void attempt_ended(struct engine *e, const struct change *change)
+static struct metric_attempt metric_of(const struct attempt *attempt, int64_t at_us)
+{
+    return (struct metric_attempt){.spec = attempt->spec,
+                                   .type = attempt->type->index,
+                                   .number = attempt->number,
+                                   .own_trace = attempt->type->own_trace,
+                                   .at_us = at_us};
+}
+
+/* What is repeated after it was cut off was due before its first attempt: no wait that would mean anything. */
+static void attempt_claimed(struct engine *e, const struct change *change, const struct entry *entry)
+{
+    if (entry->lost)
+        return;
+    struct metric_attempt metric = metric_of(change->claim, e->now_us);
+    metrics_note_wait(e->options.metrics, &metric, e->now_us - entry->run_at_us);
+}
+
+static enum metric_result result_of(const struct attempt *attempt, const struct entry *entry)
+{
+    if (attempt->end == ATTEMPT_SUCCEEDED)
+        return RESULT_SUCCEEDED;
+    if (entry->state == TASK_CANCELED)
+        return RESULT_CANCELED;
+    return attempt->end == ATTEMPT_LOST ? RESULT_LOST : RESULT_FAILED;
+}
+
+static void attempt_ended(struct engine *e, const struct change *change, const struct entry *entry)
 {
     const struct attempt *attempt = change->report;
     if (!attempt->started_us) /* the claim was given back: nothing happened */
+        return;
+    struct metric_attempt metric = metric_of(attempt, attempt->finished_us);
+    metrics_note_run(e->options.metrics, &metric, attempt->run_ns, result_of(attempt, entry));
+    if (!e->options.spans)
         return;
     struct span_attempt span = {.spec = attempt->spec,
                                 .outcome = change->outcome,
@@ -21,12 +52,18 @@ static void attempt_ended(struct engine *e, const struct change *change)
 
 void observe_change(struct engine *e, const struct change *change, const struct entry *entry)
 {
-    if (!e->options.spans)
-        return;
-    if (change->row.kind == STORE_INSERT)
-        spans_submitted(e->options.spans, entry->spec, clock_wall_us());
+    const char *tenant = scheduler_lane(&e->scheduler, entry)->tenant->name;
+    if (change->row.kind == STORE_INSERT) {
+        metrics_note_submitted(e->options.metrics, tenant);
+        if (e->options.spans)
+            spans_submitted(e->options.spans, entry->spec, clock_wall_us());
+    }
     if (change->report)
-        attempt_ended(e, change);
+        attempt_ended(e, change, entry);
+    if (change->claim)
+        attempt_claimed(e, change, entry);
+    if (task_state_final((enum task_state)entry->state))
+        metrics_note_finished(e->options.metrics, tenant, (enum task_state)entry->state);
 }
 
 void observe_cut_off(struct engine *e, const struct entry *entry, struct task_outcome *outcome)
