@@ -314,6 +314,7 @@ static int start_engine(struct daemon *d, char *error, size_t error_size)
         .max_waiting_per_tenant = (size_t)config->max_waiting_per_tenant,
         .hot_bytes = (size_t)config->hot_bytes,
         .recent_bytes = (size_t)config->recent_bytes,
+        .callback_attempts = config->callback_attempts,
         .retain_us = config->retain_us,
         .drain_us = config->drain_us,
         .host = api_attempt_host(d->api),

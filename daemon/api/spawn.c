@@ -8,8 +8,9 @@
 #include <stdio.h>
 
 #include "api/internal.h"
-#include "proto/json_out.h"
+#include "task/inherit.h"
 #include "task/propagate.h"
+#include "task/render.h"
 #include "task/submission.h"
 
 struct spawn_call {
@@ -23,36 +24,13 @@ static void on_delivered(struct engine_call *call)
     (void)sem_post(&spawn->done); /* the last access: the worker may be gone with it now */
 }
 
-static void wait_until_done(struct spawn_call *spawn)
+static void wait_for(sem_t *done)
 {
-    while (sem_wait(&spawn->done) < 0 && errno == EINTR) {
+    while (sem_wait(done) < 0 && errno == EINTR) {
     }
 }
 
-/* ---- the inherited context ---- */
-
-struct inheritance {
-    struct json_out j;
-    char origin[sizeof "inherited:" + TASK_ID_TEXT_SIZE];
-};
-
-static int write_origin(satchel_var *var, void *data, void *arg)
-{
-    (void)data;
-    struct inheritance *w = arg;
-    if (satchel_var_flags(var) & SATCHEL_VAR_WIRE)
-        json_out_member(&w->j, satchel_var_name(var), slice_str(w->origin));
-    return 0;
-}
-
-static void write_origins(const satchel_context *context, struct task_id parent, struct buf *out)
-{
-    struct inheritance w = {.j = json_out_to(out), .origin = "inherited:"};
-    task_id_format(parent, w.origin + strlen(w.origin));
-    json_out_begin_object(&w.j);
-    (void)satchel_context_each(context, write_origin, &w);
-    json_out_end_object(&w.j);
-}
+/* ---- the submission ---- */
 
 static int out_of_memory(struct problem *reterr)
 {
@@ -68,7 +46,7 @@ static int read_submission(struct api *api, const struct attempt *attempt, struc
     satchel_context *context = propagate_permitted(attempt->type->propagate | PROPAGATE_TENANT); /* not as nobody */
     int result = -1;
     if (context)
-        write_origins(context, attempt->spec->id, &origins);
+        inherit_origins(context, attempt->spec->id, &origins);
     if (!context || !buf_ok(&origins)) {
         (void)out_of_memory(reterr);
     } else if (!satchel_context_has(context, satchel_known_var(SATCHEL_TENANT))) {
@@ -155,12 +133,46 @@ static int spawn(void *host, struct attempt *attempt, struct slice body, struct 
     (void)sem_init(&own.done, 0, 0);
     int result = -1;
     if (engine_post(api->engine, &own.call)) {
-        wait_until_done(&own);
+        wait_for(&own.done);
         result = read_answer(&own.call, ret_id, reterr);
     } else {
         task_spec_unref(submission.spec);
         problem_set(reterr, PROBLEM_OVERLOADED, "Too many requests wait for the engine.");
         reterr->retry_after_s = 1;
+    }
+    (void)sem_destroy(&own.done);
+    return result;
+}
+
+/* ---- a task shown to an attempt ---- */
+
+struct show_call {
+    struct read_call call;
+    sem_t done;
+};
+
+static void on_read(struct read_call *call)
+{
+    struct show_call *show = (struct show_call *)(void *)((char *)call - offsetof(struct show_call, call));
+    (void)sem_post(&show->done);
+}
+
+static int show(void *host, const struct attempt *attempt, struct task_id id, struct buf *out)
+{
+    struct api *api = host;
+    struct show_call own = {.call = {.kind = READ_TASK, .deliver = on_read, .id = id, .tenant = attempt->spec->tenant}};
+    (void)sem_init(&own.done, 0, 0);
+    int result = -EAGAIN;
+    if (reader_post(api->reader, &own.call)) {
+        wait_for(&own.done);
+        if (own.call.result == STORE_OK && own.call.record.spec) {
+            struct json_out j = json_out_to(out);
+            task_render(&own.call.record, NULL, api->node, &j);
+            result = 0;
+        } else if (own.call.result == STORE_NOT_FOUND) {
+            result = -ENOENT;
+        }
+        task_record_release(&own.call.record);
     }
     (void)sem_destroy(&own.done);
     return result;
@@ -194,4 +206,4 @@ static void log_line(void *host, struct attempt *attempt, struct slice line)
     buf_release(&text);
 }
 
-const struct attempt_host spawn_host = {.spawn = spawn, .progress = progress, .log = log_line};
+const struct attempt_host spawn_host = {.spawn = spawn, .show = show, .progress = progress, .log = log_line};

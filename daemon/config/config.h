@@ -74,6 +74,10 @@ struct config {
     /* limits */
     int64_t max_body, max_header_bytes, max_header_line, max_headers, max_target, max_json_depth;
     int64_t max_result, max_log;
+    struct config_list callback_allow;
+    char *callback_key_file; /* NULL: in data_dir */
+    unsigned callback_attempts;
+    int64_t callback_timeout_us;
     int64_t header_timeout_us, idle_timeout_us, write_timeout_us, body_rate;
     int64_t max_connections, max_connections_per_source;
     int64_t max_wait_us;

@@ -177,7 +177,7 @@ void attempts_dispatch(struct engine *e)
 {
     if (e->now_ns < e->retry_ns || atomic_load_explicit(&e->draining, memory_order_relaxed))
         return;
-    for (unsigned n = 0; n < BATCH_CLAIMS && !batch_full(e, 1); n++) {
+    for (unsigned n = 0; n < BATCH_CLAIMS && !batch_full(e, CHANGES_OF_AN_END); n++) {
         struct entry *entry = scheduler_pick(&e->scheduler);
         if (!entry || !may_claim(e, entry))
             return;
@@ -278,7 +278,7 @@ bool attempt_report(struct engine *e, struct attempt *attempt)
         attempt_release(e, attempt); /* of an attempt that is over: changes nothing */
         return true;
     }
-    if (batch_full(e, 1))
+    if (batch_full(e, CHANGES_OF_AN_END))
         return false;
     struct live *live = entry_live(e, entry);
     bool again = !live || !live->running; /* the store had refused it */

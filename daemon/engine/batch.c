@@ -150,6 +150,15 @@ struct change *batch_touch(struct engine *e, struct entry *entry)
     return change;
 }
 
+struct change *batch_begin(struct engine *e, struct entry *entry, enum store_change_kind kind)
+{
+    struct change *change = batch_add_row(e, entry->id); /* room was checked */
+    change->entry = entry->self;
+    change->row.kind = kind;
+    entry->change = (uint32_t)e->n_changes;
+    return change;
+}
+
 void batch_keep_attempt(struct change *change, const struct task_attempt *ended)
 {
     task_outcome_unref(change->ended.outcome);
@@ -209,6 +218,8 @@ bool task_move(struct engine *e, struct entry *entry, enum task_event event)
     }
     task_set_state(e, entry, to, false);
     task_requeue(e, entry, false);
+    if (task_state_final(to) && entry->has_callback)
+        callback_add(e, entry);
     return true;
 }
 

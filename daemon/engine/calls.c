@@ -132,15 +132,6 @@ static int64_t earlier(int64_t a, int64_t b) /* of two times, 0 meaning never */
     return a < b ? a : b;
 }
 
-static struct change *begin_entry(struct engine *e, struct entry *entry, enum store_change_kind kind)
-{
-    struct change *change = batch_add_row(e, entry->id); /* room was checked */
-    change->entry = entry->self;
-    change->row.kind = kind;
-    entry->change = (uint32_t)e->n_changes;
-    return change;
-}
-
 /* While draining, only running attempts may still submit: their sub-tasks belong to work that was accepted. */
 static bool is_welcome(const struct engine *e, const struct task_spec *spec)
 {
@@ -194,7 +185,7 @@ static void submit(struct engine *e, struct engine_call *call)
         call_answer(e, call, ENGINE_QUOTA);
         return;
     }
-    struct change *change = begin_entry(e, entry, STORE_INSERT);
+    struct change *change = batch_begin(e, entry, STORE_INSERT);
     if (call->has_key) {
         change->row.key = call->key;
         change->row.fingerprint = call->fingerprint;
@@ -206,6 +197,7 @@ static void submit(struct engine *e, struct engine_call *call)
     entry->priority = spec->priority < PRIORITIES ? spec->priority : PRIORITIES - 1;
     entry->run_at_us = spec->run_at_us ? spec->run_at_us : spec->created_us;
     entry->give_up_us = earlier(spec->deadline_us, spec->expires_us);
+    entry->has_callback = spec->callback.len != 0;
     /* One that wants no time is never scheduled, though the turn's clock may lie behind the one that it was made by. */
     bool later = spec->run_at_us && spec->run_at_us > e->now_us;
     task_set_state(e, entry, later ? TASK_SCHEDULED : TASK_QUEUED, true);
@@ -306,7 +298,7 @@ static void retry(struct engine *e, struct engine_call *call)
         call_answer(e, call, entry ? ENGINE_QUOTA : ENGINE_STORE_FAILED);
         return;
     }
-    struct change *change = begin_entry(e, entry, STORE_UPDATE);
+    struct change *change = batch_begin(e, entry, STORE_UPDATE);
     change->row.expect_state = record.status.state;
     change->row.expect_attempt = record.status.attempt;
     change->row.clear_outcome = true;
@@ -319,6 +311,7 @@ static void retry(struct engine *e, struct engine_call *call)
                                                           .outcome = record.outcome});
     task_outcome_unref(record.outcome);
     entry->attempt = record.status.attempt;
+    entry->has_callback = record.spec->callback.len != 0;
     entry->priority = record.spec->priority < PRIORITIES ? record.spec->priority : PRIORITIES - 1;
     entry->run_at_us = e->now_us; /* deadline and expiry were for the first run: whoever retries wants it to run */
     task_set_state(e, entry, to, true);

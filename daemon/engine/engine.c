@@ -87,7 +87,7 @@ static void take_messages(struct engine *e)
 {
     if (!e->inbox)
         e->inbox = mailbox_take(&e->box);
-    for (unsigned n = 0; e->inbox && n < BATCH_MESSAGES && !batch_full(e, 2); n++) {
+    for (unsigned n = 0; e->inbox && n < BATCH_MESSAGES && !batch_full(e, CHANGES_OF_AN_END); n++) {
         struct mail *mail = e->inbox;
         struct mail *next = mail->next;
         struct engine_mail *kind = (struct engine_mail *)mail;

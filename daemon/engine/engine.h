@@ -85,6 +85,7 @@ struct engine_options {
     size_t hot_bytes;                /* how many bytes of specs are kept in memory for waiting tasks */
     size_t recent_bytes;             /* size of the cache of finished tasks */
     int64_t retain_us;               /* how long a finished task is kept that says nothing else; 0: for ever */
+    unsigned callback_attempts;      /* how often the callback of an ended task is tried */
     int64_t drain_us;                /* how long a stop waits for running attempts */
     const struct attempt_host *host; /* what attempts may do; host_arg is host_arg */
     void *host_arg;

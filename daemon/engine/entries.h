@@ -26,6 +26,7 @@ struct entry {
     uint32_t change;     /* index + 1 in the batch under way; 0: untouched */
     uint8_t state, priority;
     bool cancel_requested;
+    bool has_callback;
     bool queued;    /* the scheduler's: it is linked into its lane */
     uint8_t before; /* enum error_type that the last attempt ended with; NONE: it is not known here */
     uint32_t self;  /* its own index */

@@ -144,6 +144,12 @@ void call_answer(struct engine *e, struct engine_call *call, enum engine_result 
 /* With the record of an entry; a cold one is loaded. */
 void call_answer_entry(struct engine *e, struct engine_call *call, struct entry *entry, struct task_outcome *outcome);
 
+struct change *batch_begin(struct engine *e, struct entry *entry, enum store_change_kind kind); /* a new entry's row */
+#define CHANGES_OF_AN_END 2u /* a task's own row, and its callback's */
+
+/* callback.c */
+void callback_add(struct engine *e, struct entry *entry); /* the entry has just ended, in this batch */
+
 /* waiters.c */
 void waiter_add(struct engine *e, struct entry *entry, struct engine_call *call);
 void waiters_answer(struct engine *e, struct entry *entry, struct task_outcome *outcome);

@@ -34,6 +34,7 @@ static int add(void *arg, const struct store_waiting *task)
     entry->failures = task->failures;
     entry->priority = task->priority < PRIORITIES ? task->priority : PRIORITIES - 1;
     entry->cancel_requested = task->cancel_requested;
+    entry->has_callback = task->has_callback;
     entry->run_at_us = task->run_at_us;
     entry->give_up_us = task->attempt ? task->deadline_us : earlier(task->deadline_us, task->expires_us);
     if (task->state != TASK_SCHEDULED && entry->give_up_us <= entry->run_at_us)
@@ -101,7 +102,7 @@ int engine_recover(struct engine *e, char *error, size_t error_size)
         bool used_up = entry->prev == 0;
         entry->next = entry->prev = ENTRY_NONE;
         recover_running(e, entry, used_up);
-        if (batch_full(e, 1) || next == ENTRY_NONE) {
+        if (batch_full(e, CHANGES_OF_AN_END) || next == ENTRY_NONE) {
             batch_commit(e);
             if (!atomic_load(&e->store_ok)) {
                 (void)snprintf(error, error_size,

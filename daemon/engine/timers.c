@@ -24,7 +24,8 @@ void timers_run(struct engine *e)
     if (e->now_ns < e->retry_ns)
         return;
     told_write_due(e);
-    for (unsigned n = 0; n < BATCH_TIMERS && !batch_full(e, 1) && heap_first(&e->due, &slot) <= e->now_us; n++)
+    for (unsigned n = 0;
+         n < BATCH_TIMERS && !batch_full(e, CHANGES_OF_AN_END) && heap_first(&e->due, &slot) <= e->now_us; n++)
         due(e, (struct entry *)((char *)slot - offsetof(struct entry, timer)));
 }
 

@@ -37,6 +37,9 @@ struct attempt_host {
      * `body` is a submission as POST /v1/tasks takes it.  Blocks until it is durable.  0 or -1 and *reterr. */
     int (*spawn)(void *host, struct attempt *attempt, struct slice body, struct task_id *ret_id,
                  struct problem *reterr);
+    /* Appends the task object of a task of the attempt's tenant, as the API shows it.  Blocks.  0, -ENOENT: there is
+     * none, -EAGAIN: it cannot be read just now. */
+    int (*show)(void *host, const struct attempt *attempt, struct task_id id, struct buf *out);
     void (*progress)(void *host, struct attempt *attempt, double fraction, struct slice message);
     void (*log)(void *host, struct attempt *attempt, struct slice lines); /* one or several, without the last \n */
 };

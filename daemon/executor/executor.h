@@ -25,6 +25,7 @@ struct task_type {
     size_t max_result;    /* longest result, bytes */
     int max_depth;        /* deepest nesting of a result */
     bool own_trace;       /* an attempt starts a trace of its own, which links to the submission's */
+    bool internal;        /* nobody can submit it: the engine makes such tasks itself */
     bool quick;           /* runs in microseconds and never blocks (noop, echo) */
 };
 

@@ -286,6 +286,11 @@ static bool add_field(struct http_request *r, struct slice name, struct slice va
     return longer != NULL;
 }
 
+bool http_request_add(struct http_request *request, const char *name, struct slice value)
+{
+    return add_field(request, slice_str(name), value);
+}
+
 static int put_field(const char *name, const char *value, size_t len, void *arg)
 {
     if (is_framing(slice_str(name))) /* a variable of a plugin's own choice */

@@ -17,7 +17,7 @@
 
 /* ---- settings ---- */
 
-static void http_task_free(void *arg)
+void http_task_free(void *arg)
 {
     struct http_task *task = arg;
     if (!task)
@@ -184,8 +184,9 @@ static void end_status(struct attempt *attempt, const struct http_answer *answer
 static void end_network(struct attempt *attempt, const struct http_request *request, const struct http_answer *answer)
 {
     if (answer->refused) {
-        attempt_fail(attempt, true, ERROR_TYPE_HTTP, "%.100s may not be called: %s%s%s; the task's allow must name it",
-                     request->host, answer->refused_address, answer->refused_address[0] ? " is " : "", answer->refused);
+        attempt_fail(attempt, true, ERROR_TYPE_HTTP, "%.100s may not be called: %s%s%s; %s must name it", request->host,
+                     answer->refused_address, answer->refused_address[0] ? " is " : "", answer->refused,
+                     attempt->type->internal ? "callback_allow" : "the task's allow");
         LOG_WARNING("an HTTP task was refused its target", LOG_TEXT("host", request->host),
                     LOG_TEXT("address", answer->refused_address), LOG_TEXT("reason", answer->refused));
         return;
@@ -236,10 +237,9 @@ static const char *error_of(const struct http_answer *answer)
 }
 
 /* Its id is the parent-id that was sent; where no trace was, one of its own. */
-static void record_span(const struct task_type *type, const struct attempt *attempt, const struct http_request *request,
+static void record_span(const struct http_task *task, const struct attempt *attempt, const struct http_request *request,
                         const struct http_answer *answer, int64_t start_us)
 {
-    const struct http_task *task = type->detail;
     struct span_request span = {.method = task->config->method,
                                 .http_status = answer ? answer->status : 0,
                                 .error = answer ? error_of(answer) : "internal",
@@ -253,13 +253,29 @@ static void record_span(const struct task_type *type, const struct attempt *atte
     if (request->curl->url_get(request->url, CURLUPART_URL, &url, 0) != CURLUE_OK)
         url = NULL;
     span.url = slice_str(url ? url : "");
-    spans_client(attempt->spans, attempt->spec, attempt->number, type->own_trace, &span);
+    spans_client(attempt->spans, attempt->spec, attempt->number, attempt->type->own_trace, &span);
     request->curl->free(url);
 }
 
-static void run_http(const struct task_type *type, struct attempt *attempt)
+/* For the audit view: the URL's scheme, host and port; its path may hold what only the receiver should know. */
+static void note_sent(const struct http_request *request, struct attempt *attempt)
 {
-    const struct http_task *task = type->detail;
+    const struct curl_functions *curl = request->curl;
+    char *scheme = NULL, *port = NULL;
+    struct buf target = BUF_INIT;
+    if (curl->url_get(request->url, CURLUPART_SCHEME, &scheme, 0) == CURLUE_OK &&
+        curl->url_get(request->url, CURLUPART_PORT, &port, CURLU_DEFAULT_PORT) == CURLUE_OK)
+        buf_printf(&target, "%s://%s:%s", scheme, request->host, port);
+    if (buf_ok(&target))
+        attempt_sent(attempt, "http", buf_slice(&target));
+    curl->free(scheme);
+    curl->free(port);
+    buf_release(&target);
+}
+
+void http_task_run(const struct http_task *task, struct attempt *attempt,
+                   bool (*prepare)(struct attempt *attempt, struct http_request *request))
+{
     struct http_request request;
     struct http_answer answer;
     const char *why = NULL;
@@ -270,10 +286,15 @@ static void run_http(const struct task_type *type, struct attempt *attempt)
     }
     if (!http_request_fill(task, attempt, curl, &request))
         return;
+    if (prepare && !prepare(attempt, &request)) {
+        http_request_release(&request);
+        return;
+    }
+    note_sent(&request, attempt);
     int64_t start_ns = clock_mono_ns(), start_us = clock_wall_us();
     int err = http_exchange(task, &request, attempt, &answer);
     if (attempt->spans)
-        record_span(type, attempt, &request, err < 0 ? NULL : &answer, start_us);
+        record_span(task, attempt, &request, err < 0 ? NULL : &answer, start_us);
     if (err < 0) {
         attempt_fail(attempt, false, err == -ENOMEM ? ERROR_TYPE_OOM : ERROR_TYPE_HTTP, "%.100s: cannot be called: %s",
                      request.host, strerrordesc_np(-err));
@@ -287,19 +308,36 @@ static void run_http(const struct task_type *type, struct attempt *attempt)
     http_request_release(&request);
 }
 
+static void run_http(const struct task_type *type, struct attempt *attempt)
+{
+    http_task_run(type->detail, attempt, NULL);
+}
+
 static const struct executor http_executor = {"http", run_http};
 
-int http_register(struct registry *registry, const struct config_task *config, char *error, size_t error_size)
+struct http_task *http_task_new(const struct config_task *config, const struct config *all, char *error,
+                                size_t error_size)
 {
     static _Atomic uint64_t policies;
     struct http_task *task = calloc(1, sizeof *task);
     if (!task) {
         (void)snprintf(error, error_size, "out of memory");
-        return -1;
+        return NULL;
     }
     task->config = config;
-    task->registry_config = registry->config;
+    task->registry_config = all;
     task->policy = atomic_fetch_add(&policies, 1) + 1;
+    if (read_settings(task, error, error_size))
+        return task;
+    http_task_free(task);
+    return NULL;
+}
+
+int http_register(struct registry *registry, const struct config_task *config, char *error, size_t error_size)
+{
+    struct http_task *task = http_task_new(config, registry->config, error, error_size);
+    if (!task)
+        return -1;
     struct task_type type = {.name = config->name,
                              .executor = &http_executor,
                              .detail = task,
@@ -307,9 +345,8 @@ int http_register(struct registry *registry, const struct config_task *config, c
                              .concurrency = config->concurrency,
                              .propagate = config->propagate,
                              .own_trace = config->own_trace};
-    if (!read_settings(task, error, error_size) ||
-        registry_add(registry, &type, (struct type_owner){config->where, http_task_free, task}, error, error_size) <
-            0) {
+    if (registry_add(registry, &type, (struct type_owner){config->where, http_task_free, task}, error, error_size) <
+        0) {
         http_task_free(task);
         return -1;
     }

@@ -44,7 +44,16 @@ struct http_task {
     struct http_allow allow;
 };
 
+struct http_request;
+
 int http_register(struct registry *registry, const struct config_task *task, char *error, size_t error_size);
+/* A task of settings that are not in the configuration's files; `config` must outlive it.  NULL and `error`. */
+struct http_task *http_task_new(const struct config_task *config, const struct config *all, char *error,
+                                size_t error_size);
+void http_task_free(void *task);
+/* One attempt.  `prepare` (may be NULL) completes the request; false: it has ended the attempt. */
+void http_task_run(const struct http_task *task, struct attempt *attempt,
+                   bool (*prepare)(struct attempt *attempt, struct http_request *request));
 
 /* ---- http_request.c ---- */
 
@@ -61,6 +70,7 @@ struct http_request {
 bool http_request_fill(const struct http_task *task, struct attempt *attempt, const struct curl_functions *curl,
                        struct http_request *ret);
 void http_request_release(struct http_request *request);
+bool http_request_add(struct http_request *request, const char *name, struct slice value); /* false: no memory */
 /* A header that is the context's, or HTTP's own: an operator's header line may not have its name. */
 bool http_field_is_reserved(const struct config *config, struct slice name);
 

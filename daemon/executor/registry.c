@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "executor/builtin.h"
+#include "executor/callback.h"
 #include "executor/command.h"
 #include "executor/http_task.h"
 #include "executor/plugin.h"
@@ -98,6 +99,11 @@ static int add_builtins(struct registry *registry, char *error, size_t error_siz
     return 0;
 }
 
+static int add_internal(struct registry *registry, char *error, size_t error_size)
+{
+    return callback_register(registry, error, error_size);
+}
+
 static int add_configured(struct registry *registry, char *error, size_t error_size)
 {
     const struct config *config = registry->config;
@@ -125,7 +131,8 @@ int registry_new(const struct config *config, struct registry **ret, char *error
         return -1;
     }
     registry->config = config_ref((struct config *)(uintptr_t)config);
-    if (add_builtins(registry, error, error_size) < 0 || add_configured(registry, error, error_size) < 0) {
+    if (add_builtins(registry, error, error_size) < 0 || add_internal(registry, error, error_size) < 0 ||
+        add_configured(registry, error, error_size) < 0) {
         registry_free(registry);
         return -1;
     }

@@ -159,7 +159,8 @@ static unsigned bind_body(sqlite3_stmt *stmt, enum sqlite_column column, struct 
 static void bind_spec(sqlite3_stmt *stmt, const struct task_spec *spec, struct sqlite_row_scratch *scratch)
 {
     bind_number(stmt, COLUMN_LIMITS,
-                (int64_t)(spec->max_attempts | (uint64_t)spec->max_lost << 16 | (uint64_t)spec->priority << 32));
+                (int64_t)(spec->max_attempts | (uint64_t)spec->max_lost << 16 | (uint64_t)spec->priority << 32 |
+                          (uint64_t)(spec->callback.len != 0) << 40));
     bind_number(stmt, COLUMN_CREATED, spec->created_us);
     bind_if(stmt, COLUMN_DEADLINE, spec->deadline_us);
     bind_if(stmt, COLUMN_EXPIRES, spec->expires_us);
@@ -211,6 +212,9 @@ unsigned sqlite_row_bind(sqlite3_stmt *insert, const struct store_change *change
         aside |= bind_body(insert, COLUMN_RESULT, result, SQLITE_BODY_RESULT);
         aside |= bind_body(insert, COLUMN_MESSAGE, message, SQLITE_BODY_MESSAGE);
     }
+    if (spec->callback.len)
+        (void)sqlite3_bind_text64(insert, COLUMN_CALLBACK + 1, spec->callback.data, spec->callback.len, SQLITE_STATIC,
+                                  SQLITE_UTF8);
     if (!task_state_final(change->status.state))
         (void)sqlite3_bind_zeroblob(insert, COLUMN_ROOM + 1, SQLITE_ROOM);
     bind_number(insert, COLUMN_ASIDE, aside);
@@ -322,6 +326,7 @@ static int read_spec(sqlite3_stmt *row, const struct bodies *bodies, struct task
         .labels = bodies->text[SQLITE_BODY_LABELS],
         .context = bodies->text[SQLITE_BODY_CONTEXT],
         .origins = bodies->text[SQLITE_BODY_ORIGINS],
+        .callback = sqlite_column_slice(row, COLUMN_CALLBACK),
     };
     struct task_spec *spec = task_spec_new(&text);
     if (!spec)

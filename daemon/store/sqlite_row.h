@@ -55,6 +55,7 @@ enum sqlite_column {
     COLUMN_ORIGINS,
     COLUMN_CONTEXT,
     COLUMN_ARGS,
+    COLUMN_CALLBACK,
     COLUMN_ROOM,                      /* INSERT alone */
     COLUMN_TENANT_TEXT = COLUMN_ROOM, /* SELECT alone, as the next */
     COLUMN_NAME_TEXT
@@ -62,7 +63,7 @@ enum sqlite_column {
 #define SQLITE_TASK_COLUMNS                                                                                            \
     "seq, lo, tenant, name, state, tries, cancel, limits, created, run_at, started, finished, progress, deadline, "    \
     "expires, retain, parent, root, parent_span, options, outcome, aside, message, result, labels, origins, context, " \
-    "args"
+    "args, callback"
 #define SQLITE_TASK_SELECT                                                                                             \
     "SELECT " SQLITE_TASK_COLUMNS ", (SELECT text FROM tenant WHERE no = task.tenant),"                                \
     " (SELECT text FROM name WHERE no = task.name) FROM task "
@@ -83,12 +84,15 @@ static inline void sqlite_tries_unpack(int64_t packed, struct task_status *ret)
 struct sqlite_limits {
     uint16_t max_attempts, max_lost;
     uint8_t priority;
+    bool has_callback;
 };
 
 static inline struct sqlite_limits sqlite_limits_unpack(int64_t packed)
 {
-    return (struct sqlite_limits){(uint16_t)packed, (uint16_t)((uint64_t)packed >> 16),
-                                  (uint8_t)((uint64_t)packed >> 32)};
+    return (struct sqlite_limits){.max_attempts = (uint16_t)packed,
+                                  .max_lost = (uint16_t)((uint64_t)packed >> 16),
+                                  .priority = (uint8_t)((uint64_t)packed >> 32),
+                                  .has_callback = (uint64_t)packed >> 40 & 1};
 }
 
 /* What is bound must stay good until the statement is reset: the bytes of the options lie with the caller. */

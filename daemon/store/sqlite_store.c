@@ -77,6 +77,7 @@ static int read_waiting(struct sqlite_store *store, sqlite3_stmt *row, struct st
         .id = sqlite_id_of(sqlite3_column_int64(row, 0), sqlite3_column_int64(row, 1)),
         .state = (enum task_state)sqlite3_column_int(row, 2),
         .priority = limits.priority,
+        .has_callback = limits.has_callback,
         .attempt = status.attempt,
         .lost = status.lost,
         .max_lost = limits.max_lost,

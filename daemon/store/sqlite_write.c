@@ -111,6 +111,10 @@ static int put_key(struct sqlite_store *store, const struct store_change *change
 static int apply_insert(struct sqlite_store *store, struct store_change *change)
 {
     int64_t tenant, name;
+    if (change->with && change->with->result != STORE_OK) {
+        change->result = STORE_FENCED;
+        return SQLITE_DONE;
+    }
     int rc = sqlite_names_number(&store->tenants, change->spec->tenant, &tenant);
     if (rc == SQLITE_OK)
         rc = sqlite_names_number(&store->names, change->spec->name, &name);

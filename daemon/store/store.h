@@ -36,6 +36,7 @@ struct store_change {
     struct slice note;                  /* UPDATE: what is said of the progress; empty: leaves what is there */
     struct slice log;                   /* UPDATE: goes to the end of the task's log */
     bool clear_outcome;                 /* a retry by hand: forget result and error */
+    const struct store_change *with;    /* INSERT: an earlier change of the batch; fenced where that one is */
     const struct task_attempt *ended;   /* an attempt to be kept beside the task; NULL: none.  One that is kept
                                              already stays as it is */
     /* INSERT with an idempotency key: SHA-256 over tenant and key, and over the submission; else key is NULL */
@@ -51,7 +52,7 @@ struct store_waiting {
     uint8_t priority;
     uint32_t attempt;
     uint16_t lost, max_lost, failures;
-    bool cancel_requested;
+    bool cancel_requested, has_callback;
     int64_t run_at_us, expires_us, deadline_us;
     struct slice tenant, name; /* good during the call */
 };

@@ -172,6 +172,8 @@ void task_render(const struct task_record *record, const struct task_history *hi
     json_out_raw(j, spec->labels.len ? spec->labels : SLICE_LITERAL("{}"));
     write_id(j, "parent_id", spec->parent);
     write_id(j, "root_id", spec->root);
+    if (spec->callback.len)
+        json_out_member(j, "callback", spec->callback);
     json_out_member_i64(j, "attempt", status->attempt);
     json_out_member_i64(j, "max_attempts", spec->max_attempts);
     json_out_member_i64(j, "lost", status->lost);

@@ -292,6 +292,7 @@ static int build(struct building *b, struct submission *ret, struct problem *ret
         .labels = buf_slice(&b->labels),
         .context = slice_of(b->context, b->context_len),
         .origins = buf_slice(&b->origins),
+        .callback = b->text->callback,
     };
     struct task_spec *spec = task_spec_new(&text);
     satchel_value_unref(tenant);

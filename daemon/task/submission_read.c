@@ -95,7 +95,7 @@ static void read_task(struct reading *r, const char *name, const json_t *value)
     }
     struct slice task = slice_of(json_string_value(value), json_string_length(value));
     r->text->type = registry_find(r->input->registry, task);
-    if (r->text->type)
+    if (r->text->type && !r->text->type->internal)
         return;
     char pointer[PROBLEM_POINTER_SIZE];
     problem_pointer(pointer, r->input->pointer, name);
@@ -308,10 +308,29 @@ static void read_idempotency_key(struct reading *r, const char *name, const json
         r->text->key = slice_of(json_string_value(value), len);
 }
 
+static bool is_callback_url(const char *url, size_t len, const char *host)
+{
+    if (!host || len > CALLBACK_MAX)
+        return false;
+    for (size_t i = 0; i < len; i++)
+        if (url[i] <= 0x20 || url[i] >= 0x7f)
+            return false;
+    size_t host_len = strcspn(host, "/?#");
+    return host_len && *host != ':' && !memchr(host, '@', host_len);
+}
+
 static void read_callback(struct reading *r, const char *name, const json_t *value)
 {
-    (void)value;
-    fault(r, name, "is not supported by this version");
+    size_t len = json_is_string(value) ? json_string_length(value) : 0;
+    const char *url = json_string_value(value), *host = NULL;
+    if (len > 8 && strncasecmp(url, "https://", 8) == 0)
+        host = url + 8;
+    else if (len > 7 && strncasecmp(url, "http://", 7) == 0)
+        host = url + 7;
+    if (!is_callback_url(url, len, host))
+        fault(r, name, "must be an http or https URL of at most 2048 ASCII characters, without user name or password");
+    else
+        r->text->callback = slice_of(url, len);
 }
 
 static const struct member {

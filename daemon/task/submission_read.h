@@ -7,6 +7,7 @@
 
 #include "task/submission.h"
 
+#define CALLBACK_MAX 2048u
 #define LABELS_MAX 64u
 #define LABEL_KEY_MAX 63u
 #define LABEL_VALUE_MAX 256u
@@ -19,6 +20,7 @@ struct submission_text { /* what the body says; times and durations in microseco
     struct slice args;    /* verbatim; into the body */
     const json_t *labels; /* checked objects of strings, borrowed from the tree; NULL: none */
     const json_t *variables;
+    struct slice callback;
     struct slice key; /* idempotency_key; borrowed from the tree */
     struct task_id parent;
     struct backoff backoff;

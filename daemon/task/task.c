@@ -26,7 +26,7 @@ static struct slice place(char **at, struct slice text)
 struct task_spec *task_spec_new(const struct task_spec_text *text)
 {
     size_t size = sizeof(struct task_spec) + text->tenant.len + text->name.len + text->args.len + text->labels.len +
-                  text->context.len + text->origins.len + 6;
+                  text->context.len + text->origins.len + text->callback.len + 7;
     struct task_spec *spec = malloc(size);
     if (!spec)
         return NULL;
@@ -39,6 +39,7 @@ struct task_spec *task_spec_new(const struct task_spec_text *text)
     spec->labels = place(&at, text->labels);
     spec->context = place(&at, text->context);
     spec->origins = place(&at, text->origins);
+    spec->callback = place(&at, text->callback);
     return spec;
 }
 

@@ -33,6 +33,8 @@ struct backoff {
     int64_t base_us, cap_us;
 };
 
+#define TASK_CALLBACK_NAME "satchel.callback" /* the type of the tasks that tell of an end */
+
 /* How much of a spec is variable: all slices point into one allocation with the struct. */
 struct task_spec {
     atomic_uint refs;
@@ -44,6 +46,7 @@ struct task_spec {
     struct slice args;      /* the submitted JSON text, verbatim; "null" where none was sent */
     struct slice labels;    /* a JSON object's text, or empty */
     struct slice context;   /* satchel_context_to_json with secrets: what is stored and what an attempt gets back */
+    struct slice callback;  /* the URL that gets the finished task; empty: none */
     struct slice origins;   /* JSON object: variable name -> "header", "body", ... ; for the audit view */
     uint8_t parent_span[8]; /* span id of the incoming traceparent; zero: the submission started the trace */
     int64_t created_us;     /* wall clock */
@@ -61,7 +64,7 @@ struct task_spec {
 
 /* What spec_new copies into the one allocation.  Numbers and ids are set on the result before it is shared. */
 struct task_spec_text {
-    struct slice tenant, name, args, labels, context, origins;
+    struct slice tenant, name, args, labels, context, origins, callback;
 };
 struct task_spec *task_spec_new(const struct task_spec_text *text); /* one reference; NULL: no memory */
 struct task_spec *task_spec_ref(struct task_spec *spec);

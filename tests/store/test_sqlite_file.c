@@ -373,7 +373,7 @@ static void test_older_schema_is_upgraded(void **state)
     struct task_spec *spec = spec_plain("acme", "work");
     must_insert(place, spec, status_queued(spec));
     place_close(place);
-    run_sql(place, "DROP TABLE attempt; DROP TABLE note; DROP TABLE log; PRAGMA user_version=1"); /* as the first version left it */
+    run_sql(place, "ALTER TABLE task DROP COLUMN callback; DROP TABLE attempt; DROP TABLE note; DROP TABLE log; PRAGMA user_version=1"); /* as the first version left it */
     place_open(place);
     struct task_status backoff = status_queued(spec);
     struct task_attempt ended = {.number = 0, .finished_us = START_US};

@@ -69,7 +69,7 @@ static void on_log(void *arg, struct attempt *attempt, struct slice line)
     pthread_mutex_unlock(&bench->lock);
 }
 
-static const struct attempt_host host = {on_spawn, on_progress, on_log};
+static const struct attempt_host host = {.spawn = on_spawn, .progress = on_progress, .log = on_log};
 
 void bench_init(struct bench *bench, unsigned workers, const struct config *extra)
 {

@@ -66,7 +66,10 @@ static void test_registry(void **state)
     assert_null(registry_find(bench->registry, SLICE_LITERAL("satchel.nothing")));
     assert_null(registry_find(bench->registry, SLICE_LITERAL("satchel.noo")));
     assert_null(registry_find(bench->registry, SLICE_LITERAL("")));
-    assert_null(registry_at(bench->registry, 6));
+    const struct task_type *last = registry_at(bench->registry, 6); /* what nobody can submit */
+    assert_string_equal(last->name, "satchel.callback");
+    assert_true(last->internal);
+    assert_null(registry_at(bench->registry, 7));
 }
 
 static void test_echo(void **state)

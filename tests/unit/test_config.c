@@ -431,7 +431,7 @@ static void test_print_round_trip(void **state)
     assert_string_equal(config->data_dir, "/a b/\"c\\${X}");
     assert_string_equal(config->tasks[0].command.items[1], "$HOME\n");
     assert_int_equal(config->tasks[0].n_final_exit, 0);
-    assert_true(first.n >= N_OPTIONS - 1 + 5); /* otlp_headers is not set */
+    assert_true(first.n >= N_OPTIONS - 2 + 5); /* otlp_headers and callback_key_file are not set */
     config_unref(config);
     buf_release(&first.text);
     buf_release(&second.text);

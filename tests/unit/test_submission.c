@@ -224,7 +224,7 @@ static void faults_have_pointers(void **state)
     refuse_at(WITH("\"parent_id\":null"), 422, "/parent_id", "id");
     refuse_at(WITH("\"idempotency_key\":\"\""), 422, "/idempotency_key", "1 to 255");
     refuse_at(WITH("\"idempotency_key\":7"), 422, "/idempotency_key", "1 to 255");
-    refuse_at(WITH("\"callback\":\"http://x\""), 422, "/callback", "not supported");
+    refuse_at(WITH("\"callback\":\"file:///x\""), 422, "/callback", "http or https URL");
     refuse_at(WITH("\"colour\":1"), 422, "/colour", "not known");
     refuse_at(WITH("\"a/b~c\":1"), 422, "/a~1b~0c", "not known");
     assert_int_equal(refuse("{\"task\":\"satchel.nope\"}").code, PROBLEM_UNKNOWN_TASK);
