@@ -10,6 +10,8 @@
 #include "base/clock.h"
 #include "store/sqlite_store.h"
 
+#define LOG_PIECE ((size_t)32 * 1024)
+
 /* Every writing transaction passes here, so that the listing in arrears catches up in whichever comes next. */
 int sqlite_begin(struct sqlite_store *store, bool list_all)
 {
@@ -207,22 +209,35 @@ static int put_note(struct sqlite_store *store, const struct store_change *chang
     return sqlite_db_run(stmt);
 }
 
-static int put_log(struct sqlite_store *store, const struct store_change *change)
+/* SQLITE_DONE, and where the log ends now. */
+static int put_log_piece(struct sqlite_store *store, int64_t seq, struct slice piece, int64_t *ret_end)
 {
     sqlite3_stmt *stmt = store->statements[STATEMENT_LOG_PUT];
-    (void)sqlite3_bind_int64(stmt, 1, sqlite_id_seq(change->id));
-    (void)sqlite3_bind_blob64(stmt, 2, change->log.data, change->log.len, SQLITE_STATIC);
+    (void)sqlite3_bind_int64(stmt, 1, seq);
+    (void)sqlite3_bind_blob64(stmt, 2, piece.data, piece.len, SQLITE_STATIC);
     int rc = sqlite3_step(stmt);
-    int64_t end = rc == SQLITE_ROW ? sqlite3_column_int64(stmt, 0) : 0;
+    *ret_end = rc == SQLITE_ROW ? sqlite3_column_int64(stmt, 0) : 0;
     if (rc == SQLITE_ROW)
         rc = sqlite3_step(stmt); /* to the statement's end */
     int reset = sqlite3_reset(stmt);
-    if (rc != SQLITE_DONE)
-        return reset;
-    if (end <= store->max_log)
+    return rc == SQLITE_DONE ? rc : reset;
+}
+
+/* In pieces, since whole pieces are dropped where the log grows too long. */
+static int put_log(struct sqlite_store *store, const struct store_change *change)
+{
+    int64_t seq = sqlite_id_seq(change->id), end = 0;
+    struct slice rest = change->log;
+    int rc = SQLITE_DONE;
+    while (rc == SQLITE_DONE && rest.len) {
+        size_t len = rest.len < LOG_PIECE ? rest.len : LOG_PIECE;
+        rc = put_log_piece(store, seq, slice_of(rest.data, len), &end);
+        rest = slice_of(rest.data + len, rest.len - len);
+    }
+    if (rc != SQLITE_DONE || end <= store->max_log)
         return rc;
-    stmt = store->statements[STATEMENT_LOG_CUT];
-    (void)sqlite3_bind_int64(stmt, 1, sqlite_id_seq(change->id));
+    sqlite3_stmt *stmt = store->statements[STATEMENT_LOG_CUT];
+    (void)sqlite3_bind_int64(stmt, 1, seq);
     (void)sqlite3_bind_int64(stmt, 2, end - store->max_log);
     return sqlite_db_run(stmt);
 }
