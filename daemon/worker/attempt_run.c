@@ -6,12 +6,16 @@
 #include "executor/executor.h"
 #include "worker/attempt_context.h"
 
-static void complain(const struct attempt *attempt, const char *what)
+/* Said in the attempt's context, which was left before: tenant, trace and request belong to the line. */
+static void complain(struct attempt *attempt, const char *what)
 {
     char id[TASK_ID_TEXT_SIZE];
     task_id_format(attempt->spec->id, id);
+    satchel_context *context = attempt_context_enter(attempt);
     LOG_ERROR(what, LOG_TEXT("task", attempt->type->name), LOG_TEXT("task_id", id),
               LOG_NUMBER("attempt", attempt->number));
+    if (context)
+        (void)attempt_context_leave(context);
 }
 
 static void set_end_times(struct attempt *attempt, int64_t start_ns)

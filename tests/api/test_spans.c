@@ -275,6 +275,49 @@ static void an_http_task_has_a_span_of_its_own(void **state)
     json_decref(task);
 }
 
+/* The line with that message, of those that have been logged. */
+static json_t *log_line(const char *message)
+{
+    char *log = satcheld_log(&d), *rest = log;
+    json_t *found = NULL;
+    assert_null(strstr(log, "hunter2"));
+    for (char *line; !found && (line = strsep(&rest, "\n")) != NULL;) {
+        json_t *parsed = json_loads(line, 0, NULL);
+        const char *text = json_string_value(json_object_get(parsed, "message"));
+        if (text && strcmp(text, message) == 0)
+            found = json_incref(parsed);
+        json_decref(parsed);
+    }
+    free(log);
+    if (!found)
+        fail_msg("no line \"%s\" was logged", message);
+    return found;
+}
+
+static void log_lines_have_the_same_ids(void **state)
+{
+    (void)state;
+    char more[512];
+    (void)snprintf(more, sizeof more,
+                   "log_level = debug\nheader \"X-Key\" { var = \"key\" secret = true }\n"
+                   "task \"notify\" { url = \"%s/hook\" allow = {\"127.0.0.1\"} }\n",
+                   receiver.url);
+    start_with(more);
+    json_t *task = run(&d, TRACED "X-Key: hunter2\r\nX-Request-ID: req-9\r\n", "{\"task\":\"notify\"}");
+    expect_state(task, "succeeded");
+    satcheld_log_wait(&d, "HTTP call");
+    json_t *attempt = span_of(TRACE_ID, "process notify", CONSUMER, 0), *line = log_line("HTTP call");
+    expect_text(line, "tenant", "acme");
+    expect_text(line, "task_id", text_of(task, "id"));
+    expect_text(line, "attempt", "1");
+    expect_text(line, "request_id", "req-9");
+    expect_text(line, "trace_id", TRACE_ID);
+    expect_text(line, "span_id", id_of(attempt));
+    json_decref(attempt);
+    json_decref(line);
+    json_decref(task);
+}
+
 static void a_stop_sends_what_waits(void **state)
 {
     (void)state;
@@ -338,6 +381,7 @@ int main(void)
         TEST(nothing_is_flagged_where_nothing_is_exported),
         TEST(commands_and_links),
         TEST(an_http_task_has_a_span_of_its_own),
+        TEST(log_lines_have_the_same_ids),
         TEST(a_stop_sends_what_waits),
         TEST(a_receiver_that_is_away_stops_nothing),
         TEST(the_environment_says_where),

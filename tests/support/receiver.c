@@ -213,7 +213,7 @@ bool receiver_wait(struct receiver *r, size_t n, int limit_ms)
 
 static void add_spans(json_t *all, const char *body)
 {
-    json_t *root = json_loads(body, 0, NULL), *resource_spans, *scope_spans, *span;
+    json_t *root = json_loads(body, JSON_DECODE_ANY, NULL), *resource_spans, *scope_spans, *span;
     size_t i, k, m;
     assert_non_null(root);
     json_array_foreach(json_object_get(root, "resourceSpans"), i, resource_spans)
