@@ -79,21 +79,28 @@ void spans_get_stats(struct spans *spans, struct spans_stats *ret)
 
 /* ---- recording ---- */
 
-bool span_trace_of(const struct task_spec *spec, satchel_trace *ret)
+/* The submission's traceparent, always written as version 00; false: it has none. */
+static bool traceparent_of(const struct task_spec *spec, char out[56])
 {
     satchel_value *value;
-    char text[56];
     if (!spec->live || satchel_context_get(spec->live, satchel_known_var(SATCHEL_TRACEPARENT), &value) != SATCHEL_OK)
         return false;
-    size_t len = satchel_value_text(value, text, sizeof text);
+    size_t len = satchel_value_text(value, out, 56);
     satchel_value_unref(value);
-    return len < sizeof text && satchel_trace_parse(text, len, ret) == SATCHEL_OK;
+    return len == 55;
 }
 
+bool span_trace_of(const struct task_spec *spec, satchel_trace *ret)
+{
+    char text[56];
+    return traceparent_of(spec, text) && satchel_trace_parse(text, 55, ret) == SATCHEL_OK;
+}
+
+/* All that is asked of the trace on the engine's thread: the last digit is that of the flags, 0 to 3. */
 static bool is_wanted(const struct spans *spans, const struct task_spec *spec)
 {
-    satchel_trace trace;
-    return span_trace_of(spec, &trace) && (spans->all || trace.flags & 1);
+    char text[56];
+    return traceparent_of(spec, text) && (spans->all || text[54] & 1);
 }
 
 /* Takes the span over; one that finds no room is released. */

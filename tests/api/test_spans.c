@@ -329,7 +329,7 @@ static void a_stop_sends_what_waits(void **state)
     json_decref(run(&d, TRACED, "{\"task\":\"satchel.noop\"}"));
     satcheld_stop(&d);
     json_decref(span_of(TRACE_ID, "process satchel.noop", CONSUMER, 0));
-    assert_int_equal(receiver.n, 1);
+    assert_int_equal(receiver_count(&receiver), 1);
     assert_memory_equal(receiver.requests[0].head, "POST /own/path HTTP/1.1\r\n", 25);
 }
 

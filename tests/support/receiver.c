@@ -200,6 +200,14 @@ static bool wait_locked(struct receiver *r, long long until_ms)
     return pthread_cond_timedwait(&r->changed, &r->lock, &limit) == 0 || now_ms() < until_ms;
 }
 
+size_t receiver_count(struct receiver *r)
+{
+    (void)pthread_mutex_lock(&r->lock);
+    size_t n = r->n;
+    (void)pthread_mutex_unlock(&r->lock);
+    return n;
+}
+
 bool receiver_wait(struct receiver *r, size_t n, int limit_ms)
 {
     long long until = now_ms() + limit_ms;
