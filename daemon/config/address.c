@@ -1,4 +1,5 @@
 #include "config/address.h"
+#include "config/config.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -117,4 +118,12 @@ int address_check_inherited(int fd, char *error, size_t error_size)
         return 0;
     (void)snprintf(error, error_size, "inherited socket %d " ADDRESS_OPEN_ADVICE, fd);
     return -1;
+}
+
+bool config_serves_this_machine_alone(const struct config *config)
+{
+    for (size_t i = 0; i < config->listen.n; i++)
+        if (address_is_local(config->listen.items[i]) != 1)
+            return false;
+    return true;
 }

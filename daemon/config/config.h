@@ -78,6 +78,7 @@ struct config {
     char *callback_key_file; /* NULL: in data_dir */
     unsigned callback_attempts;
     int64_t callback_timeout_us;
+    char *canaries; /* "auto", "on", "off" */
     int64_t header_timeout_us, idle_timeout_us, write_timeout_us, body_rate;
     int64_t max_connections, max_connections_per_source;
     int64_t max_wait_us;
@@ -116,6 +117,8 @@ int config_load(const struct config_overrides *overrides, void (*report)(void *a
 /* Which changed settings and kinds of sections only a restart takes up: their names go to `report`, one a call. */
 void config_needs_restart(const struct config *before, const struct config *after,
                           void (*report)(void *arg, const char *name), void *arg);
+/* Whether all addresses it listens on are reachable from this machine only.  Blocks where a host name is looked up. */
+bool config_serves_this_machine_alone(const struct config *config);
 struct config *config_ref(struct config *config);
 void config_unref(struct config *config); /* NULL is fine */
 void config_print(const struct config *config, void (*put)(void *arg, const char *line),

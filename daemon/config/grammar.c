@@ -53,6 +53,12 @@ const char *check_task_name(const char *text)
     return strncmp(text, "satchel.", 8) == 0 ? "is reserved: names that start with satchel. are built in" : NULL;
 }
 
+const char *check_canaries(const char *text)
+{
+    bool good = strcmp(text, "auto") == 0 || strcmp(text, "on") == 0 || strcmp(text, "off") == 0;
+    return good ? NULL : "must be auto, on or off";
+}
+
 const char *check_log_level(const char *text)
 {
     enum log_level level;

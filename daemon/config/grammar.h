@@ -11,6 +11,7 @@ const char *check_field_name(const char *text);    /* an HTTP token */
 const char *check_variable_name(const char *text); /* [a-z][a-z0-9_.-]{0,63}, and not one of Satchel's own */
 const char *check_task_name(const char *text);     /* 1-64 of A-Za-z0-9._-, not satchel.* */
 const char *check_log_level(const char *text);
+const char *check_canaries(const char *text);
 const char *check_store(const char *text);
 const char *check_absolute_path(const char *text);
 const char *check_template(const char *text);    /* every {{...}} closed and {{args}}, {{args.NAME}} or {{args.A.B}} */

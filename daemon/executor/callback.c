@@ -6,7 +6,6 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
-#include "config/address.h"
 #include "executor/http_task.h"
 #include "proto/json_in.h"
 
@@ -93,14 +92,6 @@ static void callback_free(void *arg)
     free(callback);
 }
 
-static bool serves_this_machine_alone(const struct config *config)
-{
-    for (size_t i = 0; i < config->listen.n; i++)
-        if (address_is_local(config->listen.items[i]) != 1)
-            return false;
-    return true;
-}
-
 static void set_keys_path(struct callback *callback, const struct config *config)
 {
     callback->make_keys = !config->callback_key_file;
@@ -124,7 +115,7 @@ static struct callback *callback_new(const struct config *config, char *error, s
     callback->here[2] = here_name;
     callback->settings = (struct config_task){.name = name, .url = url, .method = method, .body = body, .where = where};
     callback->settings.allow = config->callback_allow;
-    if (config->callback_allow.n == 0 && serves_this_machine_alone(config))
+    if (config->callback_allow.n == 0 && config_serves_this_machine_alone(config))
         callback->settings.allow = (struct config_list){callback->here, 3};
     set_keys_path(callback, config);
     callback->http = http_task_new(&callback->settings, config, error, error_size);

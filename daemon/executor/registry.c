@@ -7,6 +7,7 @@
 
 #include "executor/builtin.h"
 #include "executor/callback.h"
+#include "executor/canary.h"
 #include "executor/command.h"
 #include "executor/http_task.h"
 #include "executor/plugin.h"
@@ -101,7 +102,9 @@ static int add_builtins(struct registry *registry, char *error, size_t error_siz
 
 static int add_internal(struct registry *registry, char *error, size_t error_size)
 {
-    return callback_register(registry, error, error_size);
+    if (callback_register(registry, error, error_size) < 0)
+        return -1;
+    return canaries_register(registry, error, error_size);
 }
 
 static int add_configured(struct registry *registry, char *error, size_t error_size)

@@ -69,7 +69,10 @@ static void test_registry(void **state)
     const struct task_type *last = registry_at(bench->registry, 6); /* what nobody can submit */
     assert_string_equal(last->name, "satchel.callback");
     assert_true(last->internal);
-    assert_null(registry_at(bench->registry, 7));
+    static const char *const canaries[] = {"satchel.canary.http", "satchel.canary.command"};
+    for (size_t i = 0; i < 2; i++)
+        assert_string_equal(registry_at(bench->registry, 7 + i)->name, canaries[i]);
+    assert_null(registry_at(bench->registry, 9));
 }
 
 static void test_echo(void **state)
