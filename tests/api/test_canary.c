@@ -15,7 +15,7 @@
 
 #define CONTEXT                                                                                                        \
     "X-Tenant-ID: acme\r\nbaggage: a=1\r\ntracestate: v=1\r\nX-Request-ID: r-1\r\ntraceparent: " TRACEPARENT "\r\n"    \
-    "X-Satchel-Deadline: 2099-01-01T00:00:00Z\r\n"
+    "X-Satchel-Deadline: 2099-01-01T00:00:00.000000Z\r\n"
 #define ACME "X-Tenant-ID: acme\r\n"
 
 static struct satcheld d;
@@ -56,7 +56,7 @@ static void a_child_gets_the_whole_context(void **state)
     expect_line(env, "BAGGAGE=a=1");
     expect_line(env, "X_REQUEST_ID=r-1");
     expect_line(env, "SATCHEL_VAR_K=v w");
-    expect_line(env, "SATCHEL_DEADLINE=2099-01-01T00:00:00Z");
+    expect_line(env, "SATCHEL_DEADLINE=2099-01-01T00:00:00.000000Z");
     assert_non_null(strstr(env, "TRACEPARENT=00-" TRACE_ID "-"));
     json_decref(task);
     end();
@@ -80,7 +80,7 @@ static void a_local_server_gets_the_whole_context(void **state)
     expect_line(head, "baggage: a=1");
     expect_line(head, "X-Request-ID: r-1");
     expect_line(head, "X-Satchel-Var-k: v w");
-    expect_line(head, "X-Satchel-Deadline: 2099-01-01T00:00:00Z");
+    expect_line(head, "X-Satchel-Deadline: 2099-01-01T00:00:00.000000Z");
     assert_non_null(strstr(head, "traceparent: 00-" TRACE_ID "-"));
     json_decref(task);
     end();
