@@ -101,6 +101,12 @@ void report(struct attempt *attempt, enum attempt_end end)
     the_pool->options.report(the_pool->options.report_arg, attempt);
 }
 
+void give_back(struct attempt *attempt)
+{
+    attempt->end = ATTEMPT_LOST;
+    the_pool->options.report(the_pool->options.report_arg, attempt);
+}
+
 /* ---- the store: rows in memory ---- */
 
 struct memory_store *the_store;
