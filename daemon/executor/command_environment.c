@@ -15,7 +15,8 @@ extern char **environ;
 static const char *const reserved[] = {"SATCHEL_TENANT",       "SATCHEL_REQUEST_ID", "SATCHEL_DEADLINE",
                                        "SATCHEL_TASK_ID",      "SATCHEL_TASK",       "SATCHEL_ATTEMPT",
                                        "SATCHEL_CONTEXT",      "SATCHEL_PARENT_ID",  "SATCHEL_ROOT_ID",
-                                       "SATCHEL_MAX_ATTEMPTS", "SATCHEL_TOKEN"};
+                                       "SATCHEL_MAX_ATTEMPTS", "SATCHEL_TOKEN",
+                                       "SATCHEL_TENANT_HEADER"};
 #define N_RESERVED (sizeof reserved / sizeof reserved[0])
 
 static bool same_name(const char *entry, const char *name, size_t len)
@@ -168,6 +169,7 @@ static bool add_own(struct collect *c, const struct command *command, const stru
     add_id(c, "SATCHEL_PARENT_ID", spec->parent);
     add_id(c, "SATCHEL_ROOT_ID", spec->root);
     add_number(c, "SATCHEL_MAX_ATTEMPTS", spec->max_attempts);
+    add(c, "SATCHEL_TENANT_HEADER", satchel_var_header(satchel_known_var(SATCHEL_TENANT))); /* for satchel in there */
     bool operators_url = false;
     for (size_t i = 0; i < command->n_base; i++)
         operators_url = operators_url || same_name(command->base[i], "SATCHEL_URL", 11);
