@@ -15,8 +15,7 @@ extern char **environ;
 static const char *const reserved[] = {"SATCHEL_TENANT",       "SATCHEL_REQUEST_ID", "SATCHEL_DEADLINE",
                                        "SATCHEL_TASK_ID",      "SATCHEL_TASK",       "SATCHEL_ATTEMPT",
                                        "SATCHEL_CONTEXT",      "SATCHEL_PARENT_ID",  "SATCHEL_ROOT_ID",
-                                       "SATCHEL_MAX_ATTEMPTS", "SATCHEL_TOKEN",
-                                       "SATCHEL_TENANT_HEADER"};
+                                       "SATCHEL_MAX_ATTEMPTS", "SATCHEL_TOKEN",      "SATCHEL_TENANT_HEADER"};
 #define N_RESERVED (sizeof reserved / sizeof reserved[0])
 
 static bool same_name(const char *entry, const char *name, size_t len)

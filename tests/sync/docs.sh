@@ -1,6 +1,7 @@
 #!/bin/sh
 # The tables and what is written about them say the same: settings, command-line options, verbs.
 set -eu
+build=$(pwd)
 cd "${srcdir:-.}"
 failed=0
 complain() {
@@ -43,12 +44,25 @@ case $arguments in
 *) complain "the command-line options of options.def were not understood: $arguments" ;;
 esac
 
-if [ -f docs/man/satchel.1 ]; then
-    verbs=$(sed -nE 's/^VERB\(([a-z]+),.*/\1/p' client/cli/*.def 2>/dev/null || true)
-    for verb in $verbs; do
-        grep -qE "^\.(It|Ss) (Cm )?$verb( |\$)" docs/man/satchel.1 || complain "docs/man/satchel.1 lacks the verb $verb"
-    done
-fi
+# The verbs and options of satchel: in its manual, and in the help of the program that was built.
+verbs=$(sed -nE 's/^VERB\(([a-z]+),.*/\1/p' client/cli/verbs.def)
+[ "$(printf '%s\n' "$verbs" | wc -l)" -ge 8 ] || complain "verbs.def was not understood"
+helps=$("$build/client/satchel" --help)
+for verb in $verbs; do
+    grep -qE "^\.Ss $verb( |\$)" docs/man/satchel.1 || complain "docs/man/satchel.1 lacks the verb $verb"
+    printf '%s\n' "$helps" | grep -qE "^  $verb " || complain "satchel --help lacks the verb $verb"
+    helps="$helps
+$("$build/client/satchel" "$verb" --help)"
+done
+names=$(sed -nE 's/^OPTION\([A-Z_]+, "([a-z-]+)".*/\1/p' client/cli/options.def | sort -u)
+[ "$(printf '%s\n' "$names" | wc -l)" -ge 30 ] || complain "options.def of satchel was not understood"
+for name in $names; do
+    grep -qE "^\.It (Fl [a-zA-Z] , )?Fl Fl $name( |\$)" docs/man/satchel.1 || complain "docs/man/satchel.1 lacks --$name"
+    printf '%s\n' "$helps" | grep -qE "^  .* *--$name(=| |\$)" || complain "satchel --help lacks --$name"
+done
+for name in $(sed -nE 's/^\.It (Fl [a-zA-Z] , )?Fl Fl ([a-z-]+).*/\2/p' docs/man/satchel.1); do
+    printf '%s\n' "$names" | grep -qx -- "$name" || complain "docs/man/satchel.1 describes --$name, which does not exist"
+done
 
 if command -v mandoc >/dev/null 2>&1; then
     for page in docs/man/*.[1-8]; do
