@@ -41,11 +41,12 @@ static int set_names(const struct attempt *attempt)
     return satchel_set_stringn(satchel_known_var(SATCHEL_ATTEMPT), number, (size_t)len, NULL);
 }
 
-/* The cancel object, and the earlier of the deadline that the submission's context holds and the attempt's own. */
+/* The cancel object, and the earlier of the deadline that the submission's context holds and the attempt's own.  A
+ * callback tells of another task: its receiver is shown that one's deadline, not how long this delivery may take. */
 static int set_limits(const struct attempt *attempt)
 {
     int status = satchel_set_cancel(attempt->cancel, NULL);
-    if (status != SATCHEL_OK || attempt->deadline_us == 0)
+    if (status != SATCHEL_OK || attempt->deadline_us == 0 || attempt->type->internal)
         return status;
     satchel_var *deadline = satchel_known_var(SATCHEL_DEADLINE);
     char text[TIMESTAMP_TEXT_SIZE];
