@@ -8,7 +8,7 @@
 #include "telemetry/metrics.h"
 #include "telemetry/otlp_json.h"
 
-#define BATCH 512u
+#define BATCH ((size_t)512)
 
 static struct task_spec *make_spec(const char *traceparent)
 {

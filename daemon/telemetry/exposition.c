@@ -183,7 +183,7 @@ static void put_exemplar(struct exposition *x, const struct metric_exemplar *exe
 static void format_bound(const struct exposition *x, size_t bucket, char out[32])
 {
     if (bucket == METRIC_BUCKETS - 1) {
-        strcpy(out, "+Inf");
+        (void)snprintf(out, 32, "+Inf");
         return;
     }
     double bound = metric_bounds[bucket];

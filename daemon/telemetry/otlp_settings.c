@@ -34,12 +34,12 @@ static const char *variable(const struct reading *r, const char *name)
 
 /* ---- lists of pairs ---- */
 
+/* -1: no digit. */
 static int digit(char c)
 {
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    c = (char)tolower((unsigned char)c);
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+    static const char digits[] = "0123456789abcdefABCDEF";
+    const char *at = c ? strchr(digits, c) : NULL;
+    return !at ? -1 : at - digits < 16 ? (int)(at - digits) : (int)(at - digits) - 6;
 }
 
 /* Percent-decoded and without the blanks around it, malloced; what is no valid escape stays as it is. */
@@ -54,9 +54,13 @@ static char *decode(const char *text, size_t len)
         return NULL;
     size_t n = 0;
     for (size_t i = 0; i < len; i++) {
-        bool escape = text[i] == '%' && i + 2 < len && digit(text[i + 1]) >= 0 && digit(text[i + 2]) >= 0;
-        out[n++] = escape ? (char)(digit(text[i + 1]) << 4 | digit(text[i + 2])) : text[i];
-        i += escape ? 2 : 0;
+        int high = text[i] == '%' && i + 2 < len ? digit(text[i + 1]) : -1;
+        int low = high >= 0 ? digit(text[i + 2]) : -1;
+        if (low >= 0)
+            out[n++] = (char)(unsigned char)(high * 16 + low);
+        else
+            out[n++] = text[i];
+        i += low >= 0 ? 2 : 0;
     }
     out[n] = '\0';
     return out;

@@ -128,6 +128,25 @@ static void a_retry_links_to_the_attempt_before(void **state)
     json_decref(task);
 }
 
+static void a_retry_by_hand_is_one_attempt_more(void **state)
+{
+    (void)state;
+    start_with(NULL);
+    json_t *task = run(&d, TRACED, "{\"task\":\"satchel.fail\",\"args\":{\"times\":1,\"message\":\"first\"}}");
+    expect_state(task, "failed");
+    json_t *sent = span_of(TRACE_ID, "send satchel.fail", PRODUCER, 0);
+    json_t *first = span_of(TRACE_ID, "process satchel.fail", CONSUMER, 0);
+    json_decref(act(&d, "X-Tenant-ID: acme\r\n", text_of(task, "id"), "retry", 202));
+    json_t *second = span_of(TRACE_ID, "process satchel.fail", CONSUMER, 1);
+    expect_text(second, "parentSpanId", id_of(sent));
+    expect_link(second, 1, TRACE_ID, id_of(first));
+    assert_null(receiver_span(&receiver, TRACE_ID, "send satchel.fail", PRODUCER, 1, 0));
+    json_decref(sent);
+    json_decref(first);
+    json_decref(second);
+    json_decref(task);
+}
+
 static void a_crash_leaves_no_span_open(void **state)
 {
     (void)state;
@@ -374,6 +393,7 @@ int main(void)
     static const struct CMUnitTest tests[] = {
         TEST(one_task_one_trace),
         TEST(a_retry_links_to_the_attempt_before),
+        TEST(a_retry_by_hand_is_one_attempt_more),
         TEST(a_crash_leaves_no_span_open),
         TEST(a_sub_task_is_a_child_of_the_attempt),
         TEST(only_what_is_sampled),

@@ -185,7 +185,9 @@ void receiver_stop(struct receiver *r)
 void receiver_answer(struct receiver *r, const char *head, const char *body)
 {
     char *text = NULL;
-    if (head)
+    if (head && !*head)
+        text = strdup("");
+    else if (head)
         assert_true(asprintf(&text, "%sContent-Length: %zu\r\n\r\n%s", head, strlen(body), body) > 0);
     (void)pthread_mutex_lock(&r->lock);
     assert_true(r->n_script < sizeof r->script / sizeof r->script[0]);

@@ -32,7 +32,7 @@ struct receiver {
 void receiver_start(struct receiver *r);
 void receiver_stop(struct receiver *r);
 /* The next answer that nobody has been given yet: status line and header lines, each ended by \r\n, and a body;
- * Content-Length is added.  head NULL: the connection is closed without an answer. */
+ * Content-Length is added.  head NULL: the connection is closed without an answer; "": none comes. */
 void receiver_answer(struct receiver *r, const char *head, const char *body);
 size_t receiver_count(struct receiver *r);                      /* requests so far; those do not change any more */
 bool receiver_wait(struct receiver *r, size_t n, int limit_ms); /* until so many requests are there */

@@ -62,7 +62,7 @@ void stop_losing_all(void); /* the same, while every attempt that is still hande
 struct attempt *take(int64_t ns); /* the next attempt, or NULL when none comes in that time */
 void report(struct attempt *attempt, enum attempt_end end);
 void give_back(struct attempt *attempt); /* it never started */
-struct row *row_of(struct task_id id); /* under the store's lock, or while the engine rests */
+struct row *row_of(struct task_id id);   /* under the store's lock, or while the engine rests */
 enum task_state settled(struct task_id id, enum task_state want);
 
 void call_init(struct test_call *t, enum engine_call_kind kind);

@@ -589,6 +589,29 @@ static void retry_after_longer_than_is_tried(void **state)
     assert_int_equal(receiver_count(&receiver), 1);
 }
 
+static void a_receiver_that_does_not_answer(void **state)
+{
+    (void)state;
+    start_with((struct otlp_given){.timeout_us = 100000}, 16);
+    receiver_answer(&receiver, "", "");
+    record_submission();
+    assert_true(receiver_wait(&receiver, 2, LIMIT_MS)); /* it is asked again */
+    assert_true(stats_reach(exported, 1));
+}
+
+static void a_stop_does_not_wait_for_an_answer(void **state)
+{
+    (void)state;
+    start();
+    receiver_answer(&receiver, "", "");
+    record_submission();
+    assert_true(receiver_wait(&receiver, 1, LIMIT_MS));
+    int64_t before = clock_mono_ns();
+    otlp_stop(otlp, SECOND / 5);
+    otlp = NULL;
+    assert_true(clock_mono_ns() - before < 3 * SECOND);
+}
+
 static void partial_success(void **state)
 {
     (void)state;
@@ -706,6 +729,8 @@ int main(void)
         TEST(retry_after_seconds),
         TEST(retry_after_a_date),
         TEST(retry_after_longer_than_is_tried),
+        TEST(a_receiver_that_does_not_answer),
+        TEST(a_stop_does_not_wait_for_an_answer),
         TEST(partial_success),
         TEST(answers_that_make_no_sense),
         TEST(a_stop_flushes),
