@@ -1,0 +1,125 @@
+#!/bin/sh
+# The real satchel against the real daemon: verbs, exit codes, errors in words, the environment's context, Ctrl-C, and a
+# command task that makes a sub-task.
+set -u
+build=$(pwd)
+work=$(mktemp -d)
+failed=0
+daemon=
+trap 'test -z "$daemon" || { kill "$daemon"; wait "$daemon"; } 2>/dev/null; rm -rf "$work"' EXIT
+for name in $(env | sed -nE 's/^(SATCHEL_[A-Z_]*|X_[A-Z_]*|TRACEPARENT|TRACESTATE|BAGGAGE)=.*/\1/p'); do
+    unset "$name"
+done
+
+satchel() {
+    "$build/client/satchel" "$@" >"$work/out" 2>"$work/err"
+    code=$?
+}
+wrong() {
+    echo "FAILED: $*"
+    sed 's/^/  out: /' "$work/out"
+    sed 's/^/  err: /' "$work/err"
+    failed=1
+}
+expect() { # exit code, command line after "satchel"
+    wanted=$1
+    shift
+    satchel "$@"
+    [ "$code" = "$wanted" ] || wrong "satchel $*: exit code $code instead of $wanted"
+}
+has() { # out|err, text
+    grep -qF -- "$2" "$work/$1" || wrong "std$1 lacks: $2"
+}
+has_not() {
+    ! grep -qF -- "$2" "$work/$1" || wrong "std$1 has: $2"
+}
+
+cat >"$work/conf" <<END
+header "X-Region" { var = "region" }
+task "seven" { command = {"/bin/sh", "-c", "echo no >&2; exit 7"} }
+task "parent" { command = {"/bin/sh", "-c", "exec $build/client/satchel run --json satchel.context"} }
+END
+"$build/daemon/satcheld" --config "$work/conf" --listen 127.0.0.1:0 --data-dir "$work/data" 2>"$work/log" &
+daemon=$!
+tries=0
+until url=$(sed -nE 's/^satcheld: listening on (.*)/\1/p' "$work/log") && [ -n "$url" ]; do
+    tries=$((tries + 1))
+    [ $tries -lt 300 ] || { cat "$work/log"; exit 1; }
+    sleep 0.1
+done
+export SATCHEL_URL="$url"
+trace=0af7651916cd43dd8448eb211c80319c
+
+expect 0 run satchel.echo '{"a":[1,"x"]}'
+has out '{"a":[1,"x"]}'
+expect 0 run --raw satchel.echo '"text"'
+[ "$(cat "$work/out")" = text ] || wrong "--raw keeps the quotes"
+expect 0 run satchel.echo --arg n=1 --arg s=two
+has out '{"n":1,"s":"two"}'
+expect 7 run seven
+has err '(exit)'
+expect 1 run satchel.fail
+expect 64 run
+expect 64 nonsense
+expect 64 get --nonsense x
+expect 65 submit satchel.echo '{'
+expect 65 submit nope
+has err '/task: there is no task named "nope"'
+expect 65 submit --idempotency-key '' satchel.noop
+has err 'idempotency key'
+expect 65 get x
+expect 65 get 0192f0c4-1111-7111-8111-111111111111
+expect 69 get --url http://127.0.0.1:1 0192f0c4-1111-7111-8111-111111111111
+has err 'http://127.0.0.1:1'
+expect 69 wait --url http://127.0.0.1:1 0192f0c4-1111-7111-8111-111111111111
+expect 78 list --token-file "$work/none"
+expect 64 list --url nonsense
+expect 124 run --timeout 200ms satchel.sleep '{"seconds":60}'
+SATCHEL_TENANT='a b' satchel submit satchel.noop
+[ "$code" = 65 ] || wrong "a bad SATCHEL_TENANT is not refused"
+
+expect 0 submit satchel.sleep '{"seconds":60}'
+id=$(cat "$work/out")
+expect 75 result "$id"
+expect 0 cancel "$id"
+expect 1 wait "$id"
+expect 65 cancel "$id"
+expect 0 get --json "$id"
+has out '"state":"canceled"'
+expect 0 list --json --state canceled
+has out "$id"
+expect 0 list -n 1
+[ "$(wc -l <"$work/out")" = 1 ] || wrong "list -n 1 shows another number of tasks"
+
+# An explicit header replaces the captured one, whose tracestate goes with it.
+TRACEPARENT=00-11111111111111111111111111111111-2222222222222222-01 TRACESTATE=v=1 \
+    satchel run -H "traceparent: 00-$trace-b7ad6b7169203331-01" satchel.context
+has out "00-$trace-"
+has_not out tracestate
+SATCHEL_TENANT=one satchel run --tenant two satchel.context
+has out '"tenant":"two"'
+SATCHEL_VAR_SHARD=9 BAGGAGE=k=v SATCHEL_REQUEST_ID=r1 satchel run satchel.context
+has out '"shard":"9"'
+has out '"baggage":"k=v"'
+has out '"request_id":"r1"'
+
+# A command task's child makes a sub-task: parent, tenant, trace, baggage, variables, deadline, the operator's header.
+TRACEPARENT=00-$trace-b7ad6b7169203331-01 BAGGAGE=k=v satchel run --json -t acme -c shard.x=7 \
+    -H 'X-Region: eu' --deadline 2099-01-01T00:00:00Z parent
+[ "$code" = 0 ] || wrong "the task that submits failed"
+has out '"parent_id":"'
+has out "\"tenant\":\"acme\",\"traceparent\":\"00-$trace-"
+has out '"baggage":"k=v"'
+has out '"shard.x":"7"'
+has out '"region":"eu"'
+has out '"deadline":"2099-01-01T00:00:00.000000Z"'
+
+start=$(date +%s)
+timeout -s INT 6 "$build/client/satchel" run --cancel-on-interrupt satchel.sleep '{"seconds":60}' >"$work/out" 2>"$work/err"
+code=$?
+[ $(($(date +%s) - start)) -lt 20 ] || wrong "Ctrl-C did not end the wait"
+has err 'is canceled'
+timeout --preserve-status -s INT 6 "$build/client/satchel" run satchel.sleep '{"seconds":60}' >"$work/out" 2>"$work/err"
+code=$?
+[ "$code" = 130 ] || wrong "interrupted: exit code $code instead of 130"
+exit "$failed"
