@@ -50,12 +50,19 @@ static void attempt_ended(struct engine *e, const struct change *change, const s
     spans_attempt(e->options.spans, &span);
 }
 
+/* It has the ended task's context, traceparent included: the submission's span that its attempts are children of was
+ * told when that task was submitted. */
+static bool is_callback(const struct task_spec *spec)
+{
+    return slice_eq_str(spec->name, TASK_CALLBACK_NAME);
+}
+
 void observe_change(struct engine *e, const struct change *change, const struct entry *entry)
 {
     const char *tenant = scheduler_lane(&e->scheduler, entry)->tenant->name;
     if (change->row.kind == STORE_INSERT) {
         metrics_note_submitted(e->options.metrics, tenant);
-        if (e->options.spans)
+        if (e->options.spans && !is_callback(entry->spec))
             spans_submitted(e->options.spans, entry->spec, clock_wall_us());
     }
     if (change->report)

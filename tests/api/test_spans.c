@@ -337,6 +337,25 @@ static void log_lines_have_the_same_ids(void **state)
     json_decref(task);
 }
 
+/* It is nobody's submission: its attempts are children of the ended task's. */
+static void a_callback_is_in_the_same_trace(void **state)
+{
+    (void)state;
+    start_with(NULL);
+    char body[256];
+    (void)snprintf(body, sizeof body, "{\"task\":\"satchel.noop\",\"callback\":\"%s/hook\"}", receiver.url);
+    json_decref(run(&d, TRACED, body));
+    json_t *sent = span_of(TRACE_ID, "send satchel.noop", PRODUCER, 0);
+    json_t *told = span_of(TRACE_ID, "process satchel.callback", CONSUMER, 0);
+    json_t *call = span_of(TRACE_ID, "POST", CLIENT, 0);
+    expect_text(told, "parentSpanId", id_of(sent));
+    expect_text(call, "parentSpanId", id_of(told));
+    assert_null(receiver_span(&receiver, TRACE_ID, "send satchel.callback", 0, 0, 0));
+    json_decref(sent);
+    json_decref(told);
+    json_decref(call);
+}
+
 static void a_stop_sends_what_waits(void **state)
 {
     (void)state;
@@ -402,6 +421,7 @@ int main(void)
         TEST(commands_and_links),
         TEST(an_http_task_has_a_span_of_its_own),
         TEST(log_lines_have_the_same_ids),
+        TEST(a_callback_is_in_the_same_trace),
         TEST(a_stop_sends_what_waits),
         TEST(a_receiver_that_is_away_stops_nothing),
         TEST(the_environment_says_where),
