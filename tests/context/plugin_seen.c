@@ -1,5 +1,5 @@
 /* A plugin for the tests of contexts: its handlers tell every variable that they see through the public API, secret
- * ones too, as {"NAME": "text", ...}.
+ * ones too, as {"NAME": "text", ...}, and with a deadline "remaining_ns".
  *
  *   seen, seen.quick   args: "fail_until": N   fails before attempt N ("final": 1 for good)
  *                            "block_until": N  waits before attempt N until it is told to end
@@ -63,8 +63,16 @@ static int put_variable(satchel_var *var, void *data, void *arg)
 static void *look(void *arg)
 {
     struct report *r = arg;
+    char left[32];
     put_char(r, '{');
     (void)satchel_context_each(NULL, put_variable, r);
+    if (satchel_remaining_ns() != INT64_MAX) {
+        (void)snprintf(left, sizeof left, "%lld", (long long)satchel_remaining_ns());
+        put_char(r, ',');
+        put_string(r, "remaining_ns");
+        put_char(r, ':');
+        put_string(r, left);
+    }
     put_char(r, '}');
     return NULL;
 }
