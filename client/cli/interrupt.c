@@ -3,26 +3,40 @@
  * Thread: main; the watcher touches what is atomic or immutable. */
 #include <signal.h>
 #include <stdatomic.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "client/cli/cli.h"
 
+#define SAME_MS 300 /* timeout(1) signals its child and then its process group: once meant, twice sent */
+
 static atomic_bool soft; /* the main thread waits and will see to its end */
 static satchel_cancel *interrupted;
+
+static int64_t now_ms(void)
+{
+    struct timespec t;
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
 
 static void *watch(void *arg)
 {
     (void)arg;
     sigset_t set;
     int number;
+    int64_t first_ms = INT64_MIN / 2;
     (void)sigemptyset(&set);
     (void)sigaddset(&set, SIGINT);
     for (;;) {
         if (sigwait(&set, &number) != 0)
             continue;
-        if (!atomic_exchange(&soft, false))
+        if (atomic_exchange(&soft, false)) {
+            first_ms = now_ms();
+            satchel_cancel_fire(interrupted, SIGINT);
+        } else if (now_ms() - first_ms > SAME_MS) {
             _exit(EXIT_INTERRUPTED);
-        satchel_cancel_fire(interrupted, SIGINT);
+        }
     }
     return NULL;
 }

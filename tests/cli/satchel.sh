@@ -119,6 +119,9 @@ timeout -s INT 6 "$build/client/satchel" run --cancel-on-interrupt satchel.sleep
 code=$?
 [ $(($(date +%s) - start)) -lt 20 ] || wrong "Ctrl-C did not end the wait"
 has err 'is canceled'
+id=$(sed -nE 's/.*task ([0-9a-f-]{36}) is canceled.*/\1/p' "$work/err")
+expect 1 wait --timeout 30s "$id"
+has out canceled
 timeout --preserve-status -s INT 6 "$build/client/satchel" run satchel.sleep '{"seconds":60}' >"$work/out" 2>"$work/err"
 code=$?
 [ "$code" = 130 ] || wrong "interrupted: exit code $code instead of 130"
