@@ -168,7 +168,7 @@ static void gone(const bool *counted)
 
 static void *serve(void *arg)
 {
-    __attribute__((cleanup(gone))) bool counted = true;
+    __attribute__((cleanup(gone), unused)) bool counted = true;
     (void)satchel_thread_reset();
     in_pool = true;
     for (;;) {
