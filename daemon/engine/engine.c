@@ -338,4 +338,5 @@ void engine_get_stats(struct engine *e, struct engine_stats *ret)
     *ret = e->published;
     (void)pthread_mutex_unlock(&e->stats_lock);
     ret->store_ok = atomic_load_explicit(&e->store_ok, memory_order_relaxed);
+    ret->draining = atomic_load_explicit(&e->draining, memory_order_relaxed); /* told at once, not after a turn */
 }
