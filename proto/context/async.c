@@ -136,7 +136,7 @@ static void finish(satchel_call *const *at)
 
 static void run(satchel_call *call)
 {
-    __attribute__((cleanup(finish))) satchel_call *running = call;
+    __attribute__((cleanup(finish), unused)) satchel_call *running = call;
     (void)satchel_context_run(running->context, invoke, running, NULL);
 }
 

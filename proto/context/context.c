@@ -179,7 +179,7 @@ int satchel_context_run(satchel_context *ctx, int (*fn)(void *arg), void *arg, i
         return status;
     int returned;
     {
-        __attribute__((cleanup(leave_run))) satchel_context *entered = ctx;
+        __attribute__((cleanup(leave_run), unused)) satchel_context *entered = ctx;
         returned = fn(arg);
     }
     if (result)
@@ -248,7 +248,7 @@ int satchel_context_each(const satchel_context *ctx, int (*fn)(satchel_var *var,
 {
     if (!fn)
         return SATCHEL_EINVAL;
-    __attribute__((cleanup(drop_snapshot))) struct snapshot *s = context_snapshot(ctx);
+    __attribute__((cleanup(drop_snapshot), unused)) struct snapshot *s = context_snapshot(ctx);
     return snapshot_each(s, each_data, &(struct each){fn, arg});
 }
 
