@@ -775,7 +775,7 @@ static void test_many_variables_against_a_model(void **state)
         if (take)
             assert_int_equal(satchel_unset(vars[at], NULL), SATCHEL_OK);
         else
-            assert_int_equal(satchel_set(vars[at], (char *)NULL + step, NULL), SATCHEL_OK);
+            assert_int_equal(satchel_set(vars[at], (void *)(uintptr_t)step, NULL), SATCHEL_OK);
         model[at] = take ? 0 : step;
         if (step % 5000 == 0 && n_copies < COPIES) {
             memcpy(models[n_copies], model, sizeof model);
@@ -785,13 +785,13 @@ static void test_many_variables_against_a_model(void **state)
     size_t bound = 0;
     for (int i = 0; i < MANY; i++) {
         bound += model[i] != 0;
-        assert_ptr_equal(satchel_get_or(vars[i], NULL), (char *)NULL + model[i]);
+        assert_ptr_equal(satchel_get_or(vars[i], NULL), (void *)(uintptr_t)model[i]);
     }
     assert_int_equal(satchel_context_len(NULL), bound);
     for (unsigned c = 0; c < n_copies; c++) { /* no copy has seen what came later */
         assert_int_equal(satchel_context_enter(copies[c]), SATCHEL_OK);
         for (int i = 0; i < MANY; i++)
-            assert_ptr_equal(satchel_get_or(vars[i], NULL), (char *)NULL + models[c][i]);
+            assert_ptr_equal(satchel_get_or(vars[i], NULL), (void *)(uintptr_t)models[c][i]);
         assert_int_equal(satchel_context_exit(copies[c]), SATCHEL_OK);
         satchel_context_unref(copies[c]);
     }

@@ -336,7 +336,7 @@ static void the_trace_goes_on(void **state)
         accept_with(LINES("traceparent: " PARENT, "tracestate: a=b"), "{\"task\":\"satchel.noop\"}");
     const char *own = known_text(spec->live, SATCHEL_TRACEPARENT);
     assert_memory_equal(own, PARENT, 36);
-    assert_memory_not_equal(own + 36, PARENT + 36, 16);
+    assert_memory_not_equal(own + 36, &PARENT[36], 16);
     assert_string_equal(own + 52, "-01");
     assert_memory_equal(spec->parent_span, parent_span, 8);
     assert_string_equal(known_text(spec->live, SATCHEL_TRACESTATE), "a=b");
