@@ -1,6 +1,7 @@
 #include "proto/id.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,13 +10,31 @@
 
 static _Atomic uint64_t last_seq; /* the greatest sequence handed out in this process */
 
+static atomic_uint forks; /* how many lie between the first process and this one */
+
+static void count_fork(void)
+{
+    (void)atomic_fetch_add_explicit(&forks, 1, memory_order_relaxed);
+}
+
+static void watch_forks(void)
+{
+    (void)pthread_atfork(NULL, NULL, count_fork);
+}
+
 void random_bytes(void *out, size_t len)
 {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
     static _Thread_local unsigned char pool[512];
     static _Thread_local size_t left;
+    static _Thread_local unsigned filled_in;
     unsigned char *to = out;
+    (void)pthread_once(&once, watch_forks);
+    if (filled_in != atomic_load_explicit(&forks, memory_order_relaxed))
+        left = 0; /* these are the parent's as well: its ids and ours would be the same */
     while (len) {
         if (left == 0) {
+            filled_in = atomic_load_explicit(&forks, memory_order_relaxed);
             size_t got = 0;
             while (got < sizeof pool) {
                 ssize_t n = getrandom(pool + got, sizeof pool - got, 0);

@@ -175,7 +175,7 @@ static void *serve(void *arg)
         (void)pthread_mutex_lock(&pool.lock);
         satchel_call *call = next_locked();
         (void)pthread_mutex_unlock(&pool.lock);
-        if (!call)
+        if (!call || process_is_ending()) /* then it is left as it is: no callback any more */
             return arg;
         run(call);
         (void)satchel_thread_reset();

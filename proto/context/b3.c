@@ -65,20 +65,31 @@ static const satchel_field *first(const satchel_field *fields, size_t n, const c
     return NULL;
 }
 
-static bool says(const satchel_field *field, const char *text)
+/* The first one's value without the blanks around it; empty: there is none. */
+static struct slice value_of(const satchel_field *fields, size_t n, const char *name)
 {
-    return field && same_name(field->value, field->value_len, text, strlen(text));
+    const satchel_field *field = first(fields, n, name);
+    struct slice v = field ? slice_of(field->value, field->value_len) : slice_of("", 0);
+    for (; v.len && (v.data[0] == ' ' || v.data[0] == '\t'); v.len--)
+        v.data++;
+    while (v.len && (v.data[v.len - 1] == ' ' || v.data[v.len - 1] == '\t'))
+        v.len--;
+    return v;
+}
+
+static bool says(struct slice value, const char *text)
+{
+    return same_name(value.data, value.len, text, strlen(text));
 }
 
 bool b3_multi(const satchel_field *fields, size_t n, struct b3 *out)
 {
-    const satchel_field *id = first(fields, n, "X-B3-TraceId"), *span = first(fields, n, "X-B3-SpanId");
-    const satchel_field *sampled = first(fields, n, "X-B3-Sampled");
+    struct slice id = value_of(fields, n, "X-B3-TraceId"), span = value_of(fields, n, "X-B3-SpanId");
+    struct slice sampled = value_of(fields, n, "X-B3-Sampled");
     struct b3 b3 = {.trace = {.remote = true}};
-    if (!id || !span || !read_id(id->value, id->value_len, b3.trace.trace_id, 16) || span->value_len != 16 ||
-        !read_id(span->value, span->value_len, b3.trace.span_id, 8))
+    if (!read_id(id.data, id.len, b3.trace.trace_id, 16) || !read_id(span.data, span.len, b3.trace.span_id, 8))
         return false;
-    b3.debug = says(first(fields, n, "X-B3-Flags"), "1");
+    b3.debug = says(value_of(fields, n, "X-B3-Flags"), "1");
     b3.trace.flags = b3.debug || says(sampled, "1") || says(sampled, "true");
     *out = b3;
     return true;

@@ -4,7 +4,8 @@
  * recursion: the children of a fired object are taken off its list, each with a reference, and wait on a list of the
  * firing thread's own.
  * Thread: any.  The lock of an object guards its descriptor, its list of children, and their places in that list;
- * never two locks at once. */
+ * never two locks at once.  Objects share a few locks, so that a fork can hold them all: the child, too, can fire what
+ * another thread was firing. */
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -15,13 +16,28 @@
 
 struct satchel_cancel {
     atomic_uint refs;
-    atomic_int reason;      /* 0: not fired */
-    satchel_cancel *parent; /* a reference */
-    pthread_mutex_t lock;
+    atomic_int reason;             /* 0: not fired */
+    satchel_cancel *parent;        /* a reference */
     satchel_cancel *children;      /* under the lock */
     int fd;                        /* under the lock; -1: nobody asked for it yet */
     satchel_cancel *next, **place; /* in the parent's list, under its lock; place NULL: not in it */
 };
+
+#define LOCKS 16u
+
+static pthread_mutex_t locks[LOCKS] = {[0 ... LOCKS - 1] = PTHREAD_MUTEX_INITIALIZER};
+
+static pthread_mutex_t *lock_of(const satchel_cancel *cancel)
+{
+    uint64_t h = (uint64_t)(uintptr_t)cancel * UINT64_C(0x9e3779b97f4a7c15);
+    return &locks[h >> 60];
+}
+
+void cancel_lock_all(bool lock) /* the one place where several are held; nobody else wants two */
+{
+    for (unsigned i = 0; i < LOCKS; i++)
+        (void)(lock ? pthread_mutex_lock(&locks[i]) : pthread_mutex_unlock(&locks[i]));
+}
 
 int satchel_cancel_new(satchel_cancel *parent, satchel_cancel **out)
 {
@@ -32,11 +48,10 @@ int satchel_cancel_new(satchel_cancel *parent, satchel_cancel **out)
         return SATCHEL_ENOMEM;
     atomic_init(&cancel->refs, 1);
     atomic_init(&cancel->reason, 0);
-    (void)pthread_mutex_init(&cancel->lock, NULL);
     cancel->fd = -1;
     if (parent) {
         cancel->parent = satchel_cancel_ref(parent);
-        (void)pthread_mutex_lock(&parent->lock);
+        (void)pthread_mutex_lock(lock_of(parent));
         int reason = atomic_load(&parent->reason); /* fired: the list has been or will be taken without us */
         if (!reason) {
             cancel->next = parent->children;
@@ -45,8 +60,9 @@ int satchel_cancel_new(satchel_cancel *parent, satchel_cancel **out)
                 cancel->next->place = &cancel->next;
             parent->children = cancel;
         }
-        (void)pthread_mutex_unlock(&parent->lock);
-        atomic_store(&cancel->reason, reason);
+        if (reason) /* else it is the parent's to write from now on */
+            atomic_store(&cancel->reason, reason);
+        (void)pthread_mutex_unlock(lock_of(parent));
     }
     *out = cancel;
     return SATCHEL_OK;
@@ -61,13 +77,13 @@ satchel_cancel *satchel_cancel_ref(satchel_cancel *cancel)
 
 static void leave_parent(satchel_cancel *cancel)
 {
-    (void)pthread_mutex_lock(&cancel->parent->lock);
+    (void)pthread_mutex_lock(lock_of(cancel->parent));
     if (cancel->place) {
         *cancel->place = cancel->next;
         if (cancel->next)
             cancel->next->place = cancel->place;
     }
-    (void)pthread_mutex_unlock(&cancel->parent->lock);
+    (void)pthread_mutex_unlock(lock_of(cancel->parent));
 }
 
 void satchel_cancel_unref(satchel_cancel *cancel)
@@ -79,7 +95,6 @@ void satchel_cancel_unref(satchel_cancel *cancel)
             leave_parent(cancel);
         if (cancel->fd >= 0)
             (void)close(cancel->fd);
-        (void)pthread_mutex_destroy(&cancel->lock);
         free(cancel);
         cancel = parent; /* its reference ends with the child */
     }
@@ -96,7 +111,7 @@ static void signal_fd(int fd)
 static void fire_one(satchel_cancel *cancel, int reason, satchel_cancel **waiting)
 {
     int none = 0;
-    (void)pthread_mutex_lock(&cancel->lock);
+    (void)pthread_mutex_lock(lock_of(cancel));
     bool first = atomic_compare_exchange_strong(&cancel->reason, &none, reason);
     int fd = first ? cancel->fd : -1;
     satchel_cancel *next;
@@ -111,7 +126,7 @@ static void fire_one(satchel_cancel *cancel, int reason, satchel_cancel **waitin
         child->next = *waiting;
         *waiting = child;
     }
-    (void)pthread_mutex_unlock(&cancel->lock);
+    (void)pthread_mutex_unlock(lock_of(cancel));
     if (fd >= 0)
         signal_fd(fd);
 }
@@ -135,11 +150,11 @@ int satchel_cancel_fd(satchel_cancel *cancel)
 {
     if (!cancel)
         return -1;
-    (void)pthread_mutex_lock(&cancel->lock);
+    (void)pthread_mutex_lock(lock_of(cancel));
     if (cancel->fd < 0) /* fired already: readable from the start */
         cancel->fd = eventfd(atomic_load(&cancel->reason) ? 1 : 0, EFD_CLOEXEC | EFD_NONBLOCK);
     int fd = cancel->fd;
-    (void)pthread_mutex_unlock(&cancel->lock);
+    (void)pthread_mutex_unlock(lock_of(cancel));
     return fd;
 }
 

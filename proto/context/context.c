@@ -8,6 +8,8 @@
 
 /* ---- the lock ---- */
 
+atomic_uint generation = 1;
+
 static void pause_a_little(unsigned turn)
 {
     if (turn < 100) {
@@ -23,11 +25,18 @@ static void pause_a_little(unsigned turn)
 
 void context_wait(satchel_context *ctx)
 {
-    unsigned turn = 0;
+    unsigned turn = 0, mine = atomic_load_explicit(&generation, memory_order_relaxed);
     do {
-        while (atomic_load_explicit(&ctx->lock, memory_order_relaxed))
+        while (atomic_load_explicit(&ctx->lock, memory_order_relaxed) == mine)
             pause_a_little(turn++);
-    } while (atomic_exchange_explicit(&ctx->lock, true, memory_order_acquire));
+    } while (atomic_exchange_explicit(&ctx->lock, mine, memory_order_acquire) == mine);
+}
+
+void context_after_fork(void)
+{
+    unsigned mine = atomic_fetch_add(&generation, 1) + 1;
+    for (satchel_context *ctx = self.current; ctx; ctx = ctx->below)
+        atomic_store(&ctx->entered, mine);
 }
 
 struct snapshot *context_snapshot(const satchel_context *ctx)
@@ -54,8 +63,8 @@ satchel_context *context_with_snapshot(struct snapshot *s)
     ctx->below = NULL;
     ctx->id = unique_id();
     atomic_init(&ctx->refs, 1);
-    atomic_init(&ctx->lock, false);
-    atomic_init(&ctx->entered, false);
+    atomic_init(&ctx->lock, 0);
+    atomic_init(&ctx->entered, 0);
     count_add(COUNT_CONTEXTS, 1);
     return ctx;
 }
@@ -122,7 +131,8 @@ int satchel_context_enter(satchel_context *ctx)
 {
     if (!ctx)
         return SATCHEL_EINVAL;
-    if (atomic_exchange_explicit(&ctx->entered, true, memory_order_acquire))
+    unsigned mine = atomic_load_explicit(&generation, memory_order_relaxed);
+    if (atomic_exchange_explicit(&ctx->entered, mine, memory_order_acquire) == mine)
         return SATCHEL_EENTERED;
     thread_register();
     refs_add(&ctx->refs);
@@ -137,7 +147,7 @@ static void leave(satchel_context *ctx)
     self.current = ctx->below;
     thread_refresh();
     ctx->below = NULL;
-    atomic_store_explicit(&ctx->entered, false, memory_order_release);
+    atomic_store_explicit(&ctx->entered, 0, memory_order_release);
     satchel_context_unref(ctx);
 }
 
@@ -189,7 +199,9 @@ int satchel_context_run(satchel_context *ctx, int (*fn)(void *arg), void *arg, i
 
 bool satchel_context_entered(const satchel_context *ctx)
 {
-    return ctx ? atomic_load_explicit(&ctx->entered, memory_order_relaxed) : self.current != NULL;
+    return ctx ? atomic_load_explicit(&ctx->entered, memory_order_relaxed) ==
+                     atomic_load_explicit(&generation, memory_order_relaxed)
+               : self.current != NULL;
 }
 
 satchel_context *satchel_context_current(void)

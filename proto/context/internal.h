@@ -156,8 +156,9 @@ int trie_each(const struct node *node, int (*fn)(satchel_var *var, satchel_value
 /* A change in place, prepared: everything is allocated, and trie_patch_apply only stores. */
 struct trie_patch {
     struct node **link; /* gets `fresh` */
-    void *slot;         /* or this slot gets the value, or becomes a branch to `fresh` */
+    void *slot;         /* or this slot gets the value */
     struct node *fresh, *stale;
+    struct node *child;   /* made for `fresh`, which has its reference once it is applied */
     satchel_var *new_var; /* the reference that fresh got */
     satchel_var *old_var; /* references that the patched slot held and nobody needs afterwards */
     satchel_value *value, *old_value;
@@ -235,22 +236,26 @@ struct satchel_context {
     satchel_context *below;    /* the entering thread's: what is current again after the exit */
     uint64_t id;               /* for tokens: never used twice */
     atomic_uint refs;
-    atomic_bool lock; /* guards `snapshot` and in-place changes against foreign readers */
-    atomic_bool entered;
+    /* Both hold the generation of the process in which they were taken (0: free), so that in a forked child what a
+     * thread of the parent had taken is free: that thread is not there. */
+    atomic_uint lock; /* guards `snapshot` and in-place changes against foreign readers */
+    atomic_uint entered;
 };
+extern atomic_uint generation; /* 1 in the first process, one more in each forked child */
 struct snapshot *context_snapshot(const satchel_context *ctx); /* a reference; NULL: the current one's */
 satchel_context *context_with_snapshot(struct snapshot *s);    /* takes the reference over; NULL: no memory */
 void context_wait(satchel_context *ctx);                       /* the slow half of context_lock */
 
 static inline void context_lock(satchel_context *ctx)
 {
-    if (atomic_exchange_explicit(&ctx->lock, true, memory_order_acquire))
+    unsigned mine = atomic_load_explicit(&generation, memory_order_relaxed);
+    if (atomic_exchange_explicit(&ctx->lock, mine, memory_order_acquire) == mine)
         context_wait(ctx);
 }
 
 static inline void context_unlock(satchel_context *ctx)
 {
-    atomic_store_explicit(&ctx->lock, false, memory_order_release);
+    atomic_store_explicit(&ctx->lock, 0, memory_order_release);
 }
 
 /* ---- thread.c ---- */
@@ -275,6 +280,9 @@ extern __thread struct thread_state self __attribute__((tls_model("initial-exec"
 void thread_register(void); /* for the clean-up at the thread's end; cheap after the first time */
 void count_slowly(enum count kind, int64_t by);
 void thread_sum(int64_t totals[COUNT_KINDS]);
+void context_after_fork(void);   /* in the child: what this thread has entered stays entered */
+void cancel_lock_all(bool lock); /* around fork */
+bool process_is_ending(void);    /* main has returned: no callback any more */
 void async_before_fork(void);
 void async_after_fork(bool child);
 
@@ -298,6 +306,7 @@ static inline void thread_refresh(void) /* after the current snapshot changed */
     const struct snapshot *s = current_snapshot();
     self.known = s->known;
     self.rest = s->rest;
+    atomic_signal_fence(memory_order_seq_cst); /* before anything of the earlier one is freed: signal handlers read */
 }
 
 /* ---- current.c ---- */

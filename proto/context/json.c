@@ -10,8 +10,8 @@
 #include "proto/json_in.h"
 #include "proto/json_out.h"
 
-#define FEW 32u     /* bindings that are sorted in place */
-#define MAX_DEPTH 8 /* of what we read */
+#define FEW 32u      /* bindings that are sorted in place */
+#define MAX_DEPTH 64 /* of what we read: unknown members are ignored, whatever they hold */
 
 struct item {
     const satchel_var *var;

@@ -56,7 +56,7 @@ static void unlist(struct thread_state *state)
 static void on_thread_exit(void *arg)
 {
     (void)arg;
-    if (atomic_load(&process_ends))
+    if (process_is_ending())
         return;
     for (int rounds = 0; rounds < 8 && (self.current || self.implicit != &empty_snapshot); rounds++) {
         leave_all();
@@ -70,9 +70,16 @@ static void on_thread_exit(void *arg)
     }
 }
 
+/* Among the first handlers that exit() calls, since it was registered by main's first use of the library; and where
+ * that could not be registered, among the last things that happen. */
 __attribute__((destructor)) static void on_process_exit(void)
 {
     atomic_store(&process_ends, true);
+}
+
+bool process_is_ending(void)
+{
+    return atomic_load_explicit(&process_ends, memory_order_relaxed);
 }
 
 /* ---- fork: the child has this thread alone ---- */
@@ -80,6 +87,7 @@ __attribute__((destructor)) static void on_process_exit(void)
 static void before_fork(void)
 {
     async_before_fork();
+    cancel_lock_all(true);
     registry_lock_all(true);
     (void)pthread_mutex_lock(&list_lock);
 }
@@ -88,6 +96,7 @@ static void after_fork_in_parent(void)
 {
     (void)pthread_mutex_unlock(&list_lock);
     registry_lock_all(false);
+    cancel_lock_all(false);
     async_after_fork(false);
 }
 
@@ -107,6 +116,8 @@ static void after_fork_in_child(void)
     }
     (void)pthread_mutex_unlock(&list_lock);
     registry_lock_all(false);
+    cancel_lock_all(false);
+    context_after_fork();
     async_after_fork(true);
 }
 
@@ -115,6 +126,7 @@ static void after_fork_in_child(void)
 static void prepare(void)
 {
     have_key = pthread_key_create(&exit_key, on_thread_exit) == 0;
+    (void)atexit(on_process_exit);
     (void)pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
 }
 

@@ -276,24 +276,28 @@ bool trie_patch_prepare(struct node **root, satchel_var *var, satchel_value *val
             return move_over(link, branch, NULL, patch);
         }
         if (there->var) { /* two variables on one branch: it gets a node of its own */
-            patch->slot = there;
-            patch->fresh = pair(there, &slot, level + 1);
-            patch->value = patch->fresh ? value : NULL;
+            struct node *child = pair(there, &slot, level + 1);
+            if (!child)
+                return false;
+            if (!move_over(link, branch, &(struct slot){.var = NULL, .child = child}, patch)) {
+                trie_unref(child);
+                return false;
+            }
+            patch->child = child;
+            patch->value = value;
             patch->old_var = there->var;
             patch->old_value = there->value;
-            return patch->fresh != NULL;
+            return true;
         }
         link = &there->child;
     }
 }
 
-void trie_patch_apply(struct trie_patch *patch)
+void trie_patch_apply(struct trie_patch *patch) /* one store: a signal handler that reads sees all or nothing of it */
 {
     struct slot *slot = patch->slot;
-    if (slot && patch->fresh) {
-        slot->child = patch->fresh;
-        slot->var = NULL;
-    } else if (slot) {
+    atomic_signal_fence(memory_order_release);
+    if (slot) {
         patch->old_value = slot->value;
         slot->value = patch->value;
         patch->value = NULL;
@@ -309,6 +313,7 @@ void trie_patch_drop(struct trie_patch *patch)
         free(patch->fresh);
     else
         trie_unref(patch->fresh);
+    trie_unref(patch->child);
     *patch = (struct trie_patch){0};
 }
 
