@@ -15,6 +15,8 @@
 
 #include <cmocka.h>
 
+#define ENTRY(text) ((char *)(uintptr_t)(text)) /* environments and argv are not const */
+
 /* ---- layout ---- */
 
 _Static_assert(sizeof(satchel_token) == 64, "token");
@@ -197,8 +199,8 @@ static int op_extract(void)
 
 static int op_env(void)
 {
-    static char *const env[] = {"X_TENANT_ID=acme", "BAGGAGE=a=b", "X_SATCHEL_VAR_REGION=eu",
-                                "SATCHEL_CONTEXT={\"v\":1,\"vars\":{\"x-request-id\":\"r\"}}", NULL};
+    static char *const env[] = {ENTRY("X_TENANT_ID=acme"), ENTRY("BAGGAGE=a=b"), ENTRY("X_SATCHEL_VAR_REGION=eu"),
+                                ENTRY("SATCHEL_CONTEXT={\"v\":1,\"vars\":{\"x-request-id\":\"r\"}}"), NULL};
     char **out = NULL;
     int status = satchel_context_to_env(NULL, env, &out);
     satchel_free(out);
@@ -207,7 +209,8 @@ static int op_env(void)
 
 static int op_from_env(void)
 {
-    static char *const env[] = {"X_TENANT_ID=acme", "BAGGAGE=a=b", "X_SATCHEL_VAR_REGION=eu", NULL};
+    static char *const env[] = {ENTRY("X_TENANT_ID=acme"), ENTRY("BAGGAGE=a=b"), ENTRY("X_SATCHEL_VAR_REGION=eu"),
+                                NULL};
     satchel_context *ctx = NULL;
     int status = satchel_context_from_env(env, &ctx);
     if (status == SATCHEL_OK)
@@ -490,7 +493,7 @@ static void no_callback_after_main(void **state)
     assert_int_equal(pipe(ends), 0);
     pid_t pid = fork();
     if (pid == 0) {
-        static char *const argv[] = {"test_context_edges", "end", NULL};
+        static char *const argv[] = {ENTRY("test_context_edges"), ENTRY("end"), NULL};
         (void)dup2(ends[1], 1);
         (void)execv("/proc/self/exe", argv);
         _exit(99);
