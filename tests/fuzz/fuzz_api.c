@@ -216,8 +216,8 @@ static void run_seeds(void)
         "0{\"\\u0061rgs\":1e5,\"task\":\"satchel.noop\",\"deadline\":\"2099-01-01T00:00:00Z\",\"priority\":9}",
         "1X-Tenant-ID:acme\ntraceparent:00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\ntracestate:a=b",
         "1X-Request-ID:r\nbaggage:a=b;c,d=%20\nX-Satchel-Var-A:x\nX-Satchel-Deadline:2099-01-01T00:00:00Z",
-        "1Prefer:wait=10;a=\"b\\\"c\", "
-        "respond-async\nIdempotency-Key:\"a\\\\b\"\nContent-Type:application/json;charset=x",
+        "1Prefer:wait=10;a=\"b\\\"c\", respond-async\nContent-Type:application/json;charset=x",
+        "1Idempotency-Key:\"a\\\\b\"\nPrefer:return=minimal",
         "2/v1/tasks/01995a2e-7c3b-7d21-9f0e-4b8f6d1c2a35:cancel",
         "2a=%41&limit=1&label=x%3ay+z",
         "2AaIHKCVEeLyWASsUoI4FKe9I77_y3az3",
