@@ -16,13 +16,6 @@
 #define ANSWER_MS 2000 /* how much longer than it is held on purpose an answer may take */
 #define FAILURES_MAX 8
 
-struct satchel_future {
-    satchel_client *client; /* a reference */
-    char id[TASK_ID_TEXT_SIZE];
-    json_t *task;    /* NULL: the daemon was not asked yet */
-    struct buf text; /* the same as bytes: numbers as they came */
-};
-
 int64_t client_now_ms(void)
 {
     struct timespec t;
@@ -39,8 +32,7 @@ static bool is_final(const char *state)
     return false;
 }
 
-/* Takes the response's body over as what is known of the task. */
-static int learn(satchel_future *future, struct response *response, satchel_error *error)
+int future_learn(satchel_future *future, struct response *response, satchel_error *error)
 {
     char why[JSON_IN_ERROR_SIZE];
     struct task_id parsed;
@@ -82,7 +74,7 @@ int future_from_response(satchel_client *client, struct response *response, satc
         response_release(response);
         return error_out_of_memory(error);
     }
-    int status = learn(future, response, error);
+    int status = future_learn(future, response, error);
     if (status != SATCHEL_OK) {
         satchel_future_free(future);
         return status;
@@ -133,8 +125,7 @@ bool satchel_future_done(const satchel_future *future)
     return is_final(satchel_future_state(future));
 }
 
-/* The tenant it was submitted for; NULL while the daemon has not been asked. */
-static const char *tenant_of(const satchel_future *future)
+const char *future_tenant(const satchel_future *future)
 {
     return json_string_value(json_object_get(future->task, "tenant"));
 }
@@ -144,10 +135,10 @@ static int ask(satchel_future *future, satchel_error *error)
 {
     char path[64];
     (void)snprintf(path, sizeof path, "/v1/tasks/%s", future->id);
-    struct request request = {.method = "GET", .path = path, .tenant = tenant_of(future)};
+    struct request request = {.method = "GET", .path = path, .tenant = future_tenant(future)};
     struct response response;
     int status = client_request(future->client, &request, &response, error);
-    return status == SATCHEL_OK ? learn(future, &response, error) : status;
+    return status == SATCHEL_OK ? future_learn(future, &response, error) : status;
 }
 
 /* The same, answered when it is finished or after hold_ms. */
@@ -157,12 +148,12 @@ static int ask_for_end(satchel_future *future, int64_t hold_ms, int64_t answer_m
     (void)snprintf(path, sizeof path, "/v1/tasks/%s?wait=%lldms", future->id, (long long)hold_ms);
     struct request request = {.method = "GET",
                               .path = path,
-                              .tenant = tenant_of(future),
+                              .tenant = future_tenant(future),
                               .limit_ms = hold_ms + answer_ms,
                               .cancelable = true};
     struct response response;
     int status = client_request(future->client, &request, &response, error);
-    return status == SATCHEL_OK ? learn(future, &response, error) : status;
+    return status == SATCHEL_OK ? future_learn(future, &response, error) : status;
 }
 
 int satchel_future_poll(satchel_future *future, satchel_error *error)
@@ -178,20 +169,26 @@ int satchel_future_poll(satchel_future *future, satchel_error *error)
 
 /* ---- waiting ---- */
 
-struct wait {
-    int64_t until;     /* client_now_ms(); INT64_MAX: no limit */
-    int64_t pause_ms;  /* before the daemon is asked again */
-    unsigned failures; /* 5xx other than 503, in a row */
-};
+struct patience patience_for(int64_t timeout_ms)
+{
+    int64_t now = client_now_ms();
+    bool endless = timeout_ms < 0 || timeout_ms > INT64_MAX - now;
+    return (struct patience){.until = endless ? INT64_MAX : now + timeout_ms, .pause_ms = RECONNECT_MIN_MS};
+}
 
-static int64_t left_of(const struct wait *w)
+void patience_renew(struct patience *w)
+{
+    w->pause_ms = RECONNECT_MIN_MS;
+    w->failures = 0;
+}
+
+int64_t patience_left(const struct patience *w)
 {
     int64_t left = w->until == INT64_MAX ? INT64_MAX : w->until - client_now_ms();
     return left > 0 ? left : 0;
 }
 
-/* Whether what was answered, or not, is what a restart of the daemon looks like. */
-static bool may_pass(const satchel_future *future, struct wait *w, int status)
+bool patience_allows(struct patience *w, const satchel_future *future, int status)
 {
     switch (status) {
     case SATCHEL_EUNREACHABLE: return future->task != NULL; /* else it may never have been there */
@@ -201,10 +198,11 @@ static bool may_pass(const satchel_future *future, struct wait *w, int status)
     }
 }
 
-/* Until it is time to ask again, or the calling thread's context is canceled. */
-static void rest(struct wait *w, int64_t retry_after_ms)
+void patience_rest(struct patience *w, int retry_after_s)
 {
-    int64_t ms = retry_after_ms > w->pause_ms ? retry_after_ms : w->pause_ms, left = left_of(w);
+    int64_t retry_after_ms =
+        retry_after_s < RETRY_AFTER_MAX_S ? retry_after_s * INT64_C(1000) : RETRY_AFTER_MAX_S * INT64_C(1000);
+    int64_t ms = retry_after_ms > w->pause_ms ? retry_after_ms : w->pause_ms, left = patience_left(w);
     struct pollfd fired = {.fd = satchel_cancel_fd(satchel_current_cancel()), .events = POLLIN};
     struct timespec time = {.tv_sec = (ms < left ? ms : left) / 1000,
                             .tv_nsec = (ms < left ? ms : left) % 1000 * 1000000};
@@ -212,25 +210,23 @@ static void rest(struct wait *w, int64_t retry_after_ms)
     w->pause_ms = w->pause_ms * 2 < RECONNECT_MAX_MS ? w->pause_ms * 2 : RECONNECT_MAX_MS;
 }
 
-static int wait_for_end(satchel_future *future, struct wait *w, satchel_error *error)
+static int wait_for_end(satchel_future *future, struct patience *w, satchel_error *error)
 {
     satchel_error local = SATCHEL_ERROR_INIT;
     satchel_error *said = error ? error : &local;
     for (bool asked = false; !satchel_future_done(future); asked = true) {
-        int64_t left = left_of(w);
+        int64_t left = patience_left(w);
         if (left == 0 && asked)
             return error_set(error, SATCHEL_ETIMEDOUT, "task %s is still %s", future->id, satchel_future_state(future));
         bool last = left <= LONG_POLL_MS; /* the caller's time ends with this question */
         int status =
             ask_for_end(future, last ? left : LONG_POLL_MS, last ? ANSWER_MS : future->client->timeout_ms, said);
         if (status == SATCHEL_OK) {
-            w->pause_ms = RECONNECT_MIN_MS;
-            w->failures = 0;
-        } else if (!may_pass(future, w, status) || left_of(w) == 0) {
+            patience_renew(w);
+        } else if (!patience_allows(w, future, status) || patience_left(w) == 0) {
             return status;
         } else {
-            rest(w, said->retry_after_s < RETRY_AFTER_MAX_S ? said->retry_after_s * INT64_C(1000)
-                                                            : RETRY_AFTER_MAX_S * INT64_C(1000));
+            patience_rest(w, said->retry_after_s);
         }
     }
     error_clear(error);
@@ -239,16 +235,14 @@ static int wait_for_end(satchel_future *future, struct wait *w, satchel_error *e
 
 int satchel_future_wait(satchel_future *future, int64_t timeout_ms, satchel_error *error)
 {
-    int64_t now = client_now_ms();
-    struct wait w = {.until = timeout_ms < 0 || timeout_ms > INT64_MAX - now ? INT64_MAX : now + timeout_ms,
-                     .pause_ms = RECONNECT_MIN_MS};
+    struct patience w = patience_for(timeout_ms);
     error_clear(error);
     return wait_for_end(future, &w, error);
 }
 
 /* ---- what became of it ---- */
 
-static int copy_out(struct slice text, char **json, size_t *len, satchel_error *error)
+int future_copy_out(struct slice text, char **json, size_t *len, satchel_error *error)
 {
     char *copy = malloc(text.len + 1);
     if (!copy)
@@ -291,8 +285,8 @@ int satchel_future_result(satchel_future *future, char **json, size_t *len, satc
     size_t n = json_in_members(buf_slice(&future->text), members, 64);
     for (size_t i = 0; i < n && i < 64; i++)
         if (slice_eq_str(members[i].name, "result"))
-            return copy_out(members[i].value, json, len, error);
-    return copy_out(SLICE_LITERAL("null"), json, len, error);
+            return future_copy_out(members[i].value, json, len, error);
+    return future_copy_out(SLICE_LITERAL("null"), json, len, error);
 }
 
 int satchel_future_exit_code(const satchel_future *future, int *exit_code)
@@ -314,7 +308,7 @@ int satchel_future_json(satchel_future *future, char **json, size_t *len, satche
         if (status != SATCHEL_OK)
             return status;
     }
-    return copy_out(buf_slice(&future->text), json, len, error);
+    return future_copy_out(buf_slice(&future->text), json, len, error);
 }
 
 int satchel_future_cancel(satchel_future *future, satchel_error *error)
@@ -322,8 +316,8 @@ int satchel_future_cancel(satchel_future *future, satchel_error *error)
     char path[128];
     error_clear(error);
     (void)snprintf(path, sizeof path, "/v1/tasks/%s:cancel", future->id);
-    struct request request = {.method = "POST", .path = path, .tenant = tenant_of(future)};
+    struct request request = {.method = "POST", .path = path, .tenant = future_tenant(future)};
     struct response response;
     int status = client_request(future->client, &request, &response, error);
-    return status == SATCHEL_OK ? learn(future, &response, error) : status;
+    return status == SATCHEL_OK ? future_learn(future, &response, error) : status;
 }

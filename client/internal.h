@@ -2,7 +2,8 @@
  *   client.c      clients: where the daemon is            wire.c    one request and its answer
  *   connection.c  connections kept open, one exchange     error.c   what went wrong, in words
  *   submit.c      a submission's body and headers         future.c  tasks that were submitted
- *   list.c        pages of tasks */
+ *   list.c        pages of tasks                  details.c further questions about a task, retry, delete, log
+ *   events.c      a task's events as they come */
 #ifndef SATCHEL_CLIENT_INTERNAL_H
 #define SATCHEL_CLIENT_INTERNAL_H
 
@@ -11,8 +12,9 @@
 #include <satchel/client.h>
 #include <stdatomic.h>
 
-#include "proto/curl_loader.h"
 #include "proto/buf.h"
+#include "proto/curl_loader.h"
+#include "proto/id.h"
 
 #pragma GCC visibility push(hidden)
 
@@ -43,13 +45,19 @@ struct request {
     struct curl_slist *headers; /* owned by the caller; those that the client's own replace are left out */
     struct slice body;          /* data NULL: none */
     const char *tenant;         /* NULL: the calling thread's current one, unless a header names it */
-    int64_t limit_ms;           /* how long it may take in all; 0: as long as the client's requests usually may */
-    bool cancelable;            /* ends when the calling thread's context is canceled */
+    const char *accept;         /* NULL: application/json */
+    int64_t limit_ms;           /* how long it may take in all; 0: as the client's usually may; negative: for ever */
+    int64_t idle_ms;            /* how long nothing may come; 0: no limit of its own */
+    /* Gets the body of a 2xx answer as it comes, instead of response.body.  Non-zero: enough. */
+    int (*on_data)(const char *data, size_t len, void *arg);
+    void *on_data_arg;
+    bool cancelable; /* ends when the calling thread's context is canceled */
 };
 
 struct response {
     int status;
     int retry_after_s;
+    int stopped; /* what on_data returned where it had enough; the answer may not be whole then */
     struct buf body;
 };
 
@@ -84,7 +92,33 @@ int error_of_network(const satchel_client *client, CURLcode code, const char *sa
 
 /* ---- future.c ---- */
 
+struct satchel_future {
+    satchel_client *client; /* a reference */
+    char id[TASK_ID_TEXT_SIZE];
+    json_t *task;    /* NULL: the daemon was not asked yet */
+    struct buf text; /* the same as bytes: numbers as they came */
+};
+
 int64_t client_now_ms(void);
+/* Takes the response's body over as what is known of the task. */
+int future_learn(satchel_future *future, struct response *response, satchel_error *error);
+/* The tenant it was submitted for; NULL while the daemon has not been asked. */
+const char *future_tenant(const satchel_future *future);
+int future_copy_out(struct slice text, char **json, size_t *len, satchel_error *error);
+
+struct patience {      /* with a daemon that restarts while somebody waits for a task */
+    int64_t until;     /* client_now_ms(); INT64_MAX: no limit */
+    int64_t pause_ms;  /* before the daemon is asked again */
+    unsigned failures; /* 5xx other than 503, in a row */
+};
+struct patience patience_for(int64_t timeout_ms); /* negative: without limit */
+int64_t patience_left(const struct patience *w);
+void patience_renew(struct patience *w); /* it answered */
+/* Whether what was answered, or not, is what a restart of the daemon looks like. */
+bool patience_allows(struct patience *w, const satchel_future *future, int status);
+/* Until it is time to ask again, or the calling thread's context is canceled. */
+void patience_rest(struct patience *w, int retry_after_s);
+
 /* A future that holds the task object of an answer (taken over from the response). */
 int future_from_response(satchel_client *client, struct response *response, satchel_future **out, satchel_error *error);
 

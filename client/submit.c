@@ -202,6 +202,7 @@ static int write_body(struct draft *d, const char *task, const char *args, const
     put_text(d, "expires_in", o->expires_in);
     put_text(d, "retain", o->retain);
     put_text(d, "parent_id", o->parent_id);
+    put_text(d, "callback", o->callback);
     if (status == SATCHEL_OK && o->backoff_json)
         status = put_json(d, "backoff", o->backoff_json, true, error);
     if (status == SATCHEL_OK && o->labels_json)

@@ -9,11 +9,36 @@
 
 /* ---- the answer, as it comes ---- */
 
+struct transfer { /* one exchange while it runs */
+    const struct curl_functions *curl;
+    CURL *handle;
+    const struct request *request;
+    struct response *response;
+    int64_t heard_ms; /* when something came last */
+    bool idle;        /* nothing came for too long */
+};
+
 static size_t on_body(char *data, size_t size, size_t n, void *arg)
 {
-    struct response *response = arg;
+    struct transfer *t = arg;
+    struct response *response = t->response;
+    long http = 0;
+    t->heard_ms = client_now_ms();
+    (void)t->curl->easy_getinfo(t->handle, CURLINFO_RESPONSE_CODE, &http);
+    if (t->request->on_data && http >= 200 && http <= 299) {
+        response->stopped = t->request->on_data(data, size * n, t->request->on_data_arg);
+        return response->stopped ? 0 : size * n;
+    }
     buf_append(&response->body, data, size * n);
     return buf_ok(&response->body) ? size * n : 0;
+}
+
+static int on_progress(void *arg, curl_off_t due, curl_off_t got, curl_off_t to_send, curl_off_t sent)
+{
+    struct transfer *t = arg;
+    (void)due, (void)got, (void)to_send, (void)sent;
+    t->idle = client_now_ms() - t->heard_ms > t->request->idle_ms;
+    return t->idle;
 }
 
 static size_t on_header(char *line, size_t size, size_t n, void *arg) /* not NUL-terminated */
@@ -108,7 +133,7 @@ static void add_tenant(struct lines *lines, const satchel_client *client, const 
 static struct curl_slist *all_headers(const satchel_client *client, const struct request *request)
 {
     struct lines lines = {.curl = client->curl};
-    add_default(&lines, client, "Accept", "application/json");
+    add_default(&lines, client, "Accept", request->accept ? request->accept : "application/json");
     add_line(&lines, "Expect:"); /* curl would wait for 100 Continue */
     for (const struct curl_slist *at = client->headers; at; at = at->next)
         add_line(&lines, at->data);
@@ -142,11 +167,12 @@ static void set_body(const struct curl_functions *curl, CURL *handle, const stru
     }
 }
 
-static void prepare(const satchel_client *client, CURL *handle, const struct request *request, const char *url,
-                    struct curl_slist *headers, struct response *response)
+static void prepare(const satchel_client *client, struct transfer *t, const char *url, struct curl_slist *headers)
 {
     const struct curl_functions *curl = client->curl;
-    int64_t limit = request->limit_ms ? request->limit_ms : client->timeout_ms;
+    const struct request *request = t->request;
+    CURL *handle = t->handle;
+    int64_t limit = request->limit_ms < 0 ? 0 : request->limit_ms ? request->limit_ms : client->timeout_ms;
     (void)curl->easy_setopt(handle, CURLOPT_URL, url);
     (void)curl->easy_setopt(handle, CURLOPT_PROTOCOLS_STR, "http,https");
     (void)curl->easy_setopt(handle, CURLOPT_NOSIGNAL, 1L);
@@ -155,9 +181,14 @@ static void prepare(const satchel_client *client, CURL *handle, const struct req
     (void)curl->easy_setopt(handle, CURLOPT_CONNECTTIMEOUT_MS, (long)client->connect_timeout_ms);
     (void)curl->easy_setopt(handle, CURLOPT_TIMEOUT_MS, (long)limit);
     (void)curl->easy_setopt(handle, CURLOPT_WRITEFUNCTION, on_body);
-    (void)curl->easy_setopt(handle, CURLOPT_WRITEDATA, response);
+    (void)curl->easy_setopt(handle, CURLOPT_WRITEDATA, t);
     (void)curl->easy_setopt(handle, CURLOPT_HEADERFUNCTION, on_header);
-    (void)curl->easy_setopt(handle, CURLOPT_HEADERDATA, response);
+    (void)curl->easy_setopt(handle, CURLOPT_HEADERDATA, t->response);
+    if (request->idle_ms) {
+        (void)curl->easy_setopt(handle, CURLOPT_NOPROGRESS, 0L);
+        (void)curl->easy_setopt(handle, CURLOPT_XFERINFOFUNCTION, on_progress);
+        (void)curl->easy_setopt(handle, CURLOPT_XFERINFODATA, t);
+    }
     if (client->unix_path)
         (void)curl->easy_setopt(handle, CURLOPT_UNIX_SOCKET_PATH, client->unix_path);
     if (client->ca_file)
@@ -174,7 +205,12 @@ static int exchange(satchel_client *client, const struct request *request, const
     long http = 0;
     if (connection_borrow(client, &connection) != SATCHEL_OK)
         return error_out_of_memory(error);
-    prepare(client, connection.easy, request, url, headers, response);
+    struct transfer t = {.curl = client->curl,
+                         .handle = connection.easy,
+                         .request = request,
+                         .response = response,
+                         .heard_ms = client_now_ms()};
+    prepare(client, &t, url, headers);
     (void)client->curl->easy_setopt(connection.easy, CURLOPT_ERRORBUFFER, said);
     satchel_cancel *cancel = request->cancelable ? satchel_current_cancel() : NULL;
     bool canceled = connection_perform(client, &connection, cancel, &code);
@@ -186,6 +222,11 @@ static int exchange(satchel_client *client, const struct request *request, const
     if (!buf_ok(&response->body))
         return error_set(error, SATCHEL_EPROTOCOL, "%s: the answer is larger than %zu bytes", client->url,
                          RESPONSE_MAX);
+    if (response->stopped)
+        return SATCHEL_OK;
+    if (t.idle)
+        return error_set(error, SATCHEL_EUNREACHABLE, "%s: nothing came for %lld s", client->url,
+                         (long long)(request->idle_ms / 1000));
     if (code != CURLE_OK)
         return error_of_network(client, code, said, error);
     return http < 200 || http > 299 ? error_of_response(response, error) : SATCHEL_OK;

@@ -1,7 +1,8 @@
 /* The satchel command: what its verbs share.
  *   main.c       the verbs, exit                           options.c    the options, a table
- *   submit.c     submit and run                            task.c       get, wait, result, cancel
+ *   submit.c     submit and run                            task.c       get, wait, result, cancel, retry, delete
  *   list.c       list                                      env.c        env
+ *   follow.c     logs, watch                               details.c    context
  *   connect.c    the client that the options describe      context.c    the context of the environment
  *   print.c      human and JSON output, errors             interrupt.c  Ctrl-C
  * Exit codes (sysexits and timeout(1)): 0 done, 1 the task failed, 64 usage, 65 bad data, 69 not reachable, 75 try
@@ -12,6 +13,7 @@
 
 #include <jansson.h>
 #include <satchel/client.h>
+#include <stdio.h>
 
 #include "proto/slice.h"
 
@@ -36,7 +38,10 @@ enum { /* groups of options, of options.def */
        FOR_WAIT = 1 << 5,
        FOR_RESULT = 1 << 6,
        FOR_LIST = 1 << 7,
-       FOR_ENV = 1 << 8
+       FOR_ENV = 1 << 8,
+       FOR_GET = 1 << 9,
+       FOR_LOGS = 1 << 10,
+       FOR_DOCTOR = 1 << 11
 };
 
 struct verb {
@@ -82,7 +87,9 @@ int cli_connect(const struct common *common, satchel_client **ret);
 int fail(const struct common *common, const satchel_error *error); /* says it, and returns the exit code for it */
 /* One complaint of our own, to standard error. */
 void complain(const struct common *common, const char *format, ...) __attribute__((format(printf, 2, 3)));
-int print_future(const struct common *common, satchel_future *future);           /* 0, or the exit code to end with */
+int print_future(const struct common *common, satchel_future *future); /* 0, or the exit code to end with */
+/* What others said, for a terminal: control characters of theirs do nothing here. */
+void say_to(FILE *to, const char *text, size_t len);
 void print_task_line(const json_t *task);                                        /* for people, one line */
 int print_result(const struct common *common, satchel_future *future, bool raw); /* result or error; the exit code */
 int outcome_code(const satchel_future *future);                                  /* of a finished task */

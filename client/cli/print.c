@@ -29,11 +29,15 @@ static int exit_code_of(int status)
     }
 }
 
-/* What others said, for a terminal: control characters of theirs do nothing here. */
-static void say(const char *text, size_t len)
+void say_to(FILE *to, const char *text, size_t len)
 {
     for (size_t i = 0; i < len; i++)
-        (void)fputc((unsigned char)text[i] < 0x20 || text[i] == 0x7f ? ' ' : text[i], stderr);
+        (void)fputc((unsigned char)text[i] < 0x20 || text[i] == 0x7f ? ' ' : text[i], to);
+}
+
+static void say(const char *text, size_t len)
+{
+    say_to(stderr, text, len);
 }
 
 int fail(const struct common *common, const satchel_error *error)
@@ -83,6 +87,27 @@ static bool is_empty(struct slice value)
     return slice_eq_str(value, "null") || slice_eq_str(value, "{}");
 }
 
+/* "attempts", one a line. */
+static void print_attempts(struct slice text)
+{
+    char why[JSON_IN_ERROR_SIZE];
+    json_t *attempts = json_in_load(text, 64, why), *attempt;
+    size_t i;
+    json_array_foreach(attempts, i, attempt)
+    {
+        const json_t *error = json_object_get(attempt, "error");
+        (void)printf("attempt %-4.0f %-9s  %.27s - %.27s", json_number_value(json_object_get(attempt, "attempt")),
+                     text_of(attempt, "state"), text_of(attempt, "started_at"), text_of(attempt, "finished_at"));
+        if (error) {
+            const char *message = text_of(error, "message");
+            (void)printf("  %s: ", text_of(error, "type"));
+            say_to(stdout, message, strlen(message));
+        }
+        (void)putchar('\n');
+    }
+    json_decref(attempts);
+}
+
 static void print_task(struct slice text)
 {
     struct json_member members[64];
@@ -91,6 +116,10 @@ static void print_task(struct slice text)
         struct slice value = members[i].value;
         if (is_empty(value))
             continue;
+        if (slice_eq_str(members[i].name, "attempts")) {
+            print_attempts(value);
+            continue;
+        }
         if (value.len > 1 && value.data[0] == '"' && !memchr(value.data, '\\', value.len))
             value = slice_of(value.data + 1, value.len - 2);
         (void)printf("%-13.*s%.*s\n", (int)members[i].name.len, members[i].name.data, (int)value.len, value.data);

@@ -74,7 +74,8 @@ static int on_option(void *arg, const char *name, const char *value)
         const char **text;
     } texts[] = {{"delay", &o->delay},       {"run-at", &o->run_at},         {"attempt-timeout", &o->timeout},
                  {"deadline", &o->deadline}, {"expires-in", &o->expires_in}, {"backoff", &o->backoff_json},
-                 {"parent", &o->parent_id},  {"retain", &o->retain},         {"idempotency-key", &o->idempotency_key}};
+                 {"parent", &o->parent_id},  {"retain", &o->retain},         {"idempotency-key", &o->idempotency_key},
+                 {"callback", &o->callback}};
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
         if (strcmp(name, texts[i].name) == 0) {
             *texts[i].text = value;

@@ -1,4 +1,4 @@
-/* satchel get, wait, result, cancel: verbs that take ids. */
+/* satchel get, wait, result, cancel, retry, delete: verbs that take ids. */
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -13,16 +13,16 @@ struct visit { /* one verb over its ids */
     satchel_client *client;
     int64_t wait_ms; /* negative: without limit */
     int64_t until;   /* when all of them must have ended, where there is a limit */
-    bool raw;
+    bool raw, attempts;
 };
 
 static int on_option(void *arg, const char *name, const char *value)
 {
     struct visit *v = arg;
-    if (strcmp(name, "raw") == 0) {
-        v->raw = true;
-        return 0;
-    }
+    if (strcmp(name, "raw") == 0)
+        return v->raw = true, 0;
+    if (strcmp(name, "attempts") == 0)
+        return v->attempts = true, 0;
     return parse_ms(value, &v->wait_ms) ? 0 : usage(v->verb, "--%s takes a duration: 30s, 250ms, 5m", name);
 }
 
@@ -72,7 +72,10 @@ static int each_id(struct visit *v, int argc, char *const argv[], int max,
 static int get_one(struct visit *v, satchel_future *future)
 {
     satchel_error error = SATCHEL_ERROR_INIT;
-    int status = satchel_future_poll(future, &error);
+    char *whole = NULL; /* the future keeps it, too */
+    int status =
+        v->attempts ? satchel_future_attempts(future, &whole, NULL, &error) : satchel_future_poll(future, &error);
+    satchel_free(whole);
     if (status != SATCHEL_OK && status != SATCHEL_PENDING)
         return fail(&v->common, &error);
     return print_future(&v->common, future);
@@ -135,4 +138,36 @@ int verb_cancel(const struct verb *verb, int argc, char *const argv[])
 {
     struct visit v = {.verb = verb};
     return each_id(&v, argc, argv, MAX_IDS, cancel_one);
+}
+
+static int retry_one(struct visit *v, satchel_future *future)
+{
+    satchel_error error = SATCHEL_ERROR_INIT;
+    if (satchel_future_retry(future, &error) != SATCHEL_OK)
+        return fail(&v->common, &error);
+    return print_state(v, future);
+}
+
+int verb_retry(const struct verb *verb, int argc, char *const argv[])
+{
+    struct visit v = {.verb = verb};
+    return each_id(&v, argc, argv, MAX_IDS, retry_one);
+}
+
+static int delete_one(struct visit *v, satchel_future *future)
+{
+    satchel_error error = SATCHEL_ERROR_INIT;
+    if (satchel_future_delete(future, &error) != SATCHEL_OK)
+        return fail(&v->common, &error);
+    if (v->common.json)
+        (void)printf("{\"id\":\"%s\",\"state\":\"deleted\"}\n", satchel_future_id(future));
+    else
+        (void)printf("%s  deleted\n", satchel_future_id(future));
+    return 0;
+}
+
+int verb_delete(const struct verb *verb, int argc, char *const argv[])
+{
+    struct visit v = {.verb = verb};
+    return each_id(&v, argc, argv, MAX_IDS, delete_one);
 }

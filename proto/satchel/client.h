@@ -90,6 +90,7 @@ typedef struct satchel_submit_options {
     const char *context_json; /* an object of strings: body variables beside (and over) those of the context */
     const char *members_json; /* an object: further members of the submission */
     int64_t wait_ms;          /* > 0: hold the answer until the task is finished or this is over */
+    const char *callback;     /* a URL that is told when the task has finished */
 } satchel_submit_options;
 
 /* Submits; when it returns SATCHEL_OK the task is on the daemon's disk.  args_json NULL: none.  Secret variables never
@@ -120,6 +121,36 @@ int satchel_future_exit_code(const satchel_future *future, int *exit_code);
 int satchel_future_json(satchel_future *future, char **json, size_t *len, satchel_error *error);
 /* SATCHEL_OK: canceled, or told to end (poll for the end); SATCHEL_ECONFLICT: it is finished. */
 int satchel_future_cancel(satchel_future *future, satchel_error *error);
+
+/* The whole task object with the member "attempts": each with its state, times, node, span and error. */
+int satchel_future_attempts(satchel_future *future, char **json, size_t *len, satchel_error *error);
+/* What the task's context holds: {"id","task","state","variables":{NAME:{"value","origin","header","sent":[{"attempt",
+ * "to","as"?,"target"?}...]}},"attempts":[...]}.  Secret values are masked. */
+int satchel_future_context(satchel_future *future, char **json, size_t *len, satchel_error *error);
+/* Runs a task that has failed, expired or been canceled again.  SATCHEL_ECONFLICT: its state does not allow it. */
+int satchel_future_retry(satchel_future *future, satchel_error *error);
+/* Forgets a finished task.  SATCHEL_ECONFLICT: it is not finished.  The future is to be freed as ever. */
+int satchel_future_delete(satchel_future *future, satchel_error *error);
+/* What the task has written up to now, piece by piece, any bytes.  `on_text` runs on the calling thread, must not use
+ * this future, and ends it by a non-zero return, which is returned. */
+int satchel_future_log(satchel_future *future, int (*on_text)(const char *text, size_t len, void *arg), void *arg,
+                       satchel_error *error);
+
+typedef struct satchel_event { /* something that the daemon tells of a task; borrowed, during the call */
+    size_t struct_size;
+    const char *name; /* "state", "progress" or "log"; others may come: pass over them */
+    const char *data; /* state: the task without its result; progress: {"attempt","progress","message"?}; log:
+                         {"offset","text","dropped"?} */
+    size_t len;
+    const char *id; /* where a stream goes on that ended here */
+} satchel_event;
+
+/* Follows the task until it is finished, from its beginning (the log as far as it is kept): every event in order, none
+ * twice, also over broken connections and restarts of the daemon; of several states that came in quick succession the
+ * last may be the only one.  At most timeout_ms (negative: without limit).  `on_event` as `on_text` above.
+ * SATCHEL_OK: finished (well or not: see the result); SATCHEL_ETIMEDOUT: not yet. */
+int satchel_future_watch(satchel_future *future, int64_t timeout_ms,
+                         int (*on_event)(const satchel_event *event, void *arg), void *arg, satchel_error *error);
 
 /* ---- lists ---- */
 
