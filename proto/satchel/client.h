@@ -38,16 +38,19 @@ enum {
 
 /* What went wrong, for people and programs.  Plain data: on the stack, copied freely, owns nothing. */
 typedef struct satchel_error {
-    size_t struct_size;  /* set it to sizeof(satchel_error) */
-    int status;          /* what the call returned */
-    int http_status;     /* 0: there was no answer */
-    int retry_after_s;   /* 0: the daemon named none */
-    char type[96];       /* the problem's URN, or the task error's type ("timeout", "exit") */
+    size_t struct_size; /* set it to sizeof(satchel_error) */
+    int status;         /* what the call returned */
+    int http_status;    /* 0: there was no answer */
+    int retry_after_s;  /* 0: the daemon named none */
+    char type[96];      /* the problem's URN, or the task error's type ("timeout", "exit") */
     char title[128];
     char detail[512];
-    char pointers[512];  /* "/max_attempts: must be ...", one a line: the members that are wrong */
+    char pointers[512]; /* "/max_attempts: must be ...", one a line: the members that are wrong */
 } satchel_error;
-#define SATCHEL_ERROR_INIT {sizeof(satchel_error), 0, 0, 0, "", "", "", ""}
+#define SATCHEL_ERROR_INIT                                                                                             \
+    {                                                                                                                  \
+        sizeof(satchel_error), 0, 0, 0, "", "", "", ""                                                                 \
+    }
 
 /* ---- clients ---- */
 
@@ -80,8 +83,8 @@ typedef struct satchel_submit_options {
     const satchel_context *context; /* NULL: the calling thread's current one is captured */
     bool without_context;           /* true: nothing is captured */
     bool has_priority;
-    int priority;                   /* 0..9, where has_priority */
-    int max_attempts;               /* 0: unset */
+    int priority;     /* 0..9, where has_priority */
+    int max_attempts; /* 0: unset */
     bool has_max_lost;
     int max_lost;
     const char *delay, *run_at, *timeout, *deadline, *expires_in, *retain;
@@ -106,7 +109,7 @@ void satchel_future_free(satchel_future *future); /* the task goes on; NULL is f
 const char *satchel_future_id(const satchel_future *future);
 /* As last heard: "queued", "running", "succeeded", ...; "" before the daemon was asked. */
 const char *satchel_future_state(const satchel_future *future);
-bool satchel_future_done(const satchel_future *future);      /* as last heard: in a final state */
+bool satchel_future_done(const satchel_future *future); /* as last heard: in a final state */
 /* Asks once.  SATCHEL_OK: finished; SATCHEL_PENDING: not yet. */
 int satchel_future_poll(satchel_future *future, satchel_error *error);
 /* Waits by long polls, over restarts of the daemon, at most timeout_ms (negative: without limit).  SATCHEL_OK:
