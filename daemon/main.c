@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/thread.h"
 #include "config/arguments.h"
 #include "proto/json_in.h"
 #include "subsystems.h"
@@ -95,6 +96,7 @@ static void serve(struct daemon *daemon, const struct arguments *arguments, stru
             return;
         if (interval && daemon_is_alive(daemon))
             service_watchdog();
+        (void)thread_check();
     }
 }
 

@@ -41,6 +41,19 @@ static void *watch(void *arg)
     return NULL;
 }
 
+/* The watcher works for no task: it begins in an empty context. */
+static bool start_empty(pthread_t *thread, const pthread_attr_t *attributes)
+{
+    satchel_context *empty = satchel_context_new();
+    bool started = empty && satchel_context_enter(empty) == SATCHEL_OK;
+    if (started) {
+        started = satchel_thread_create(thread, attributes, watch, NULL) == SATCHEL_OK;
+        (void)satchel_context_exit(empty);
+    }
+    satchel_context_unref(empty);
+    return started;
+}
+
 void interrupts_start(void)
 {
     struct sigaction now;
@@ -56,7 +69,7 @@ void interrupts_start(void)
     (void)pthread_sigmask(SIG_BLOCK, &set, NULL);
     (void)pthread_attr_init(&attributes);
     (void)pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-    if (satchel_thread_create(&thread, &attributes, watch, NULL) != 0)
+    if (!start_empty(&thread, &attributes))
         (void)pthread_sigmask(SIG_UNBLOCK, &set, NULL);
     (void)pthread_attr_destroy(&attributes);
 }

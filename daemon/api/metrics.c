@@ -2,6 +2,7 @@
  * Flow: a scrape -> on_metrics -> telemetry/exposition.c.  Everything is read from snapshots: nothing here waits for
  * the engine. */
 #include "api/calls.h"
+#include "base/thread.h"
 #include "config.h"
 #include "telemetry/exposition.h"
 #include "telemetry/process.h"
@@ -117,7 +118,7 @@ static void write_context(struct exposition *x, const struct engine_stats *engin
     one(x, METRIC_CONTEXT_CONTEXTS, counts.contexts);
     one(x, METRIC_CONTEXT_TOKENS, counts.pending_tokens);
     one(x, METRIC_CONTEXT_MISUSE, counts.misuse);
-    one(x, METRIC_CONTEXT_VIOLATIONS, engine->violations);
+    one(x, METRIC_CONTEXT_VIOLATIONS, engine->violations + thread_violations());
 }
 
 static void write_spans(struct exposition *x, const struct api_telemetry *telemetry)

@@ -3,9 +3,10 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <pthread.h>
-#include <satchel/context.h>
 #include <stdio.h>
 #include <stdlib.h>
+
+#include "base/thread.h"
 
 struct loop {
     /* set before the thread starts, constant from then on */
@@ -31,6 +32,7 @@ static void on_mail(evutil_socket_t fd, short what, void *arg)
         struct loop_mail *job = (struct loop_mail *)mail;
         job->run(job);
     }
+    (void)thread_check();
     if (atomic_load(&loop->stopping))
         (void)event_base_loopbreak(loop->base);
 }
@@ -70,12 +72,9 @@ static void *loop_main(void *arg)
 
 int loop_start(struct loop *loop)
 {
-    int err = satchel_thread_create(&loop->thread, NULL, loop_main, loop);
-    if (err)
-        return -err;
-    loop->started = true;
-    (void)pthread_setname_np(loop->thread, loop->name);
-    return 0;
+    int err = thread_start(&loop->thread, loop->name, loop_main, loop);
+    loop->started = err == 0;
+    return err;
 }
 
 void loop_stop(struct loop *loop)

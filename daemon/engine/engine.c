@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/thread.h"
 #include "engine/internal.h"
 
 #define MAILBOX_LIMIT 65536u
@@ -206,6 +207,7 @@ static void *engine_main(void *arg)
     while (!stopped(e)) {
         rest(e);
         turn(e);
+        (void)thread_check();
     }
     waiters_answer_all(e);
     e->abandoned = e->in_flight > 0;
@@ -240,7 +242,7 @@ int engine_start(struct engine *e, char *error, size_t error_size)
     if (err == 0) {
         look_at_clocks(e);
         publish(e);
-        err = satchel_thread_create(&e->thread, NULL, engine_main, e) == 0 ? 0 : -EAGAIN;
+        err = thread_start(&e->thread, "engine", engine_main, e);
     }
     if (err) {
         if (e->pool)
@@ -249,7 +251,6 @@ int engine_start(struct engine *e, char *error, size_t error_size)
         return -1;
     }
     e->started = true;
-    (void)pthread_setname_np(e->thread, "engine");
     return 0;
 }
 

@@ -9,8 +9,10 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/clock.h"
+#include "base/thread.h"
 #include "store/read_source.h"
 
 #define WAITING_MAX 10000 /* calls in the mailbox */
@@ -84,6 +86,7 @@ static void *run(void *arg)
         struct mail *mail = mailbox_take(&reader->box);
         while (mail)
             mail = answer_some(reader, mail);
+        (void)thread_check();
         if (stopping)
             return NULL;
         mailbox_wait(&reader->box, -1);
@@ -103,9 +106,9 @@ int reader_new(const struct store_options *options, struct reader **ret, char *e
         reader_free(reader);
         return -1;
     }
-    int failed = satchel_thread_create(&reader->thread, NULL, run, reader);
-    if (failed) {
-        (void)snprintf(error, error_size, "reader: cannot start its thread: %s", satchel_strerror(failed));
+    int err = thread_start(&reader->thread, "reader", run, reader);
+    if (err) {
+        (void)snprintf(error, error_size, "reader: cannot start its thread: %s", strerror(-err));
         reader_free(reader);
         return -1;
     }

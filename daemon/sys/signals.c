@@ -2,13 +2,13 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <satchel/context.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/thread.h"
 
 static bool stop_seen; /* main's */
 
@@ -102,10 +102,8 @@ int signals_guard_stop(void (*hurry)(void *arg), void *arg)
     guarded.hurry = hurry;
     guarded.arg = arg;
     (void)pthread_mutex_unlock(&guard_lock);
-    int err = satchel_thread_create(&thread, NULL, guard, NULL);
-    if (err)
-        return err < 0 ? -EAGAIN : -err;
-    return -pthread_detach(thread);
+    int err = thread_start(&thread, "stop-guard", guard, NULL);
+    return err ? err : -pthread_detach(thread);
 }
 
 void signals_guard_end(void)

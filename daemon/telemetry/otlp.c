@@ -13,6 +13,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/thread.h"
 #include "config.h"
 #include "proto/curl_loader.h"
 #include "proto/json_in.h"
@@ -302,6 +303,7 @@ static void *exporter_main(void *arg)
     while ((n = spans_take(o->spans, o->batch, o->settings->batch, o->settings->delay_us * 1000)) > 0) {
         if (usable) {
             export(o, n);
+            (void)thread_check();
             continue;
         }
         add(&o->failed, n);
@@ -322,23 +324,6 @@ static void release(struct otlp *o)
     free(o);
 }
 
-/* In an empty context, whatever the caller's is. */
-static int start_thread(struct otlp *o)
-{
-    satchel_context *empty = satchel_context_new();
-    if (!empty || satchel_context_enter(empty) != SATCHEL_OK) {
-        satchel_context_unref(empty);
-        return -ENOMEM;
-    }
-    int status = satchel_thread_create(&o->thread, NULL, exporter_main, o);
-    (void)satchel_context_exit(empty);
-    satchel_context_unref(empty);
-    if (status != SATCHEL_OK)
-        return -EAGAIN;
-    (void)pthread_setname_np(o->thread, "otlp");
-    return 0;
-}
-
 int otlp_start(const struct otlp_settings *settings, const struct otlp_pace *pace, struct spans *spans,
                struct otlp **ret)
 {
@@ -351,7 +336,7 @@ int otlp_start(const struct otlp_settings *settings, const struct otlp_pace *pac
     o->request.max = REQUEST_MAX;
     o->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     o->batch = calloc(settings->batch, sizeof *o->batch);
-    int err = o->wake_fd < 0 ? -errno : o->batch ? start_thread(o) : -ENOMEM;
+    int err = o->wake_fd < 0 ? -errno : o->batch ? thread_start(&o->thread, "otlp", exporter_main, o) : -ENOMEM;
     if (err) {
         release(o);
         return err;

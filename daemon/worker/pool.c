@@ -15,6 +15,7 @@
 #include <stdlib.h>
 
 #include "base/log.h"
+#include "base/thread.h"
 #include "executor/executor.h"
 #include "worker/attempt_run.h"
 
@@ -174,16 +175,7 @@ static void *worker_main(void *arg);
 
 static int start_thread(struct worker *worker)
 {
-    /* Workers start in an empty context, whatever the caller's is. */
-    satchel_context *empty = satchel_context_new();
-    if (!empty || satchel_context_enter(empty) != SATCHEL_OK) {
-        satchel_context_unref(empty);
-        return -ENOMEM;
-    }
-    int status = satchel_thread_create(&worker->thread, NULL, worker_main, worker);
-    (void)satchel_context_exit(empty);
-    satchel_context_unref(empty);
-    return status == SATCHEL_OK ? 0 : -EAGAIN;
+    return thread_start(&worker->thread, "worker", worker_main, worker);
 }
 
 /* A handler is ending this thread: another takes its place.  False: none could be started, or the pool stops. */

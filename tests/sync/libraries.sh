@@ -38,6 +38,12 @@ if ! printf '%s\n' "$starters" | grep -q '^proto/context/thread\.c:.*pthread_cre
     echo "the wrapper was not found in proto/context/thread.c: this check looks for the wrong thing"
     failed=1
 fi
+# The daemon's own threads begin in an empty context and are looked at from inside (base/thread.h).
+own=$(grep -rnE 'satchel_thread_create *\(' daemon --include='*.c' | grep -v '^daemon/base/thread\.c:' || true)
+if [ -n "$own" ] || ! grep -q 'satchel_thread_create(' daemon/base/thread.c; then
+    printf '%s\n' "$own" "(the daemon starts its threads with thread_start, base/thread.h, alone)"
+    failed=1
+fi
 for binary in daemon/satcheld client/satchel libsatchel.so; do
     file=$build/$(dirname "$binary")/.libs/$(basename "$binary")
     [ -f "$file" ] || file=$build/$binary
