@@ -517,7 +517,7 @@ static int end_with_bindings(void)
     satchel_context *ctx = satchel_context_new();
     if (!ctx || satchel_var_new(&spec, &var) || satchel_value_new(&loud, &spec, &value) ||
         satchel_set_value(var, value, NULL) || satchel_context_enter(ctx) || satchel_set_value(var, value, NULL) ||
-        satchel_thread_create(&thread, NULL, sleeper, &begun))
+        satchel_thread_create(&thread, NULL, sleeper, &begun) || pthread_detach(thread))
         return 1;
     return 0; /* with a context entered, and bindings in it and below */
 }
