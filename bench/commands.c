@@ -105,6 +105,6 @@ int main(int argc, char **argv)
                  100 * best_pool / best_bare, failed);
     pool_stop(pool);
     pool_free(pool);
-    registry_free(registry);
+    registry_unref(registry);
     return failed > 0;
 }

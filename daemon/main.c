@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/thread.h"
 #include "config/arguments.h"
+#include "executor/executor.h"
 #include "proto/json_in.h"
 #include "subsystems.h"
 #include "sys/limits.h"
@@ -18,6 +19,7 @@
 #define EXIT_USAGE 64
 #define EXIT_CANNOT_START 73
 #define EXIT_CONFIG 78
+#define TIDY_NS INT64_C(1000000000) /* how often to look whether what a reload replaced is still in use */
 
 static void print_line(void *arg, const char *line)
 {
@@ -42,6 +44,16 @@ static void log_problem(void *arg, const char *line)
     LOG_ERROR("the configuration is not taken up", LOG_TEXT("problem", line));
 }
 
+/* The task types are built as for a start: what runs them is looked for, and plugins are loaded. */
+static int check_tasks(const struct config *config)
+{
+    struct registry *registry;
+    if (registry_build(config, print_problem, NULL, &registry) < 0)
+        return EXIT_CONFIG;
+    registry_unref(registry);
+    return EXIT_SUCCESS;
+}
+
 /* What needs no daemon: --help, --version, --check, --print-config.  Returns the exit code. */
 static int answer(const struct arguments *arguments)
 {
@@ -56,10 +68,13 @@ static int answer(const struct arguments *arguments)
     struct config *config;
     if (config_load(&arguments->overrides, print_problem, NULL, &config) < 0)
         return EXIT_CONFIG;
+    int status = EXIT_SUCCESS;
     if (arguments->action == ARGUMENTS_PRINT_CONFIG)
         config_print(config, print_line, stdout);
+    else
+        status = check_tasks(config);
     config_unref(config);
-    return EXIT_SUCCESS;
+    return status;
 }
 
 static void reload(struct daemon *daemon, const struct arguments *arguments, struct config **config)
@@ -68,10 +83,14 @@ static void reload(struct daemon *daemon, const struct arguments *arguments, str
     service_reloading();
     if (config_load(&arguments->overrides, log_problem, NULL, &fresh) == 0) {
         config_needs_restart(*config, fresh, log_restart_needed, NULL);
-        daemon_reload(daemon, fresh);
-        config_unref(*config);
-        *config = fresh;
-        LOG_NOTICE("the configuration was reloaded");
+        if (config_keep_constant(fresh, *config) < 0) {
+            log_problem(NULL, "out of memory");
+        } else if (daemon_reload(daemon, fresh, log_problem, NULL) == 0) {
+            config_unref(*config);
+            *config = config_ref(fresh);
+            LOG_NOTICE("the configuration was reloaded");
+        }
+        config_unref(fresh);
     }
     service_ready("serving");
 }
@@ -89,7 +108,10 @@ static void serve(struct daemon *daemon, const struct arguments *arguments, stru
     int64_t interval = service_watchdog_interval_ns();
     announce(daemon);
     for (;;) {
-        enum signals_event event = signals_wait(interval ? interval : -1);
+        int64_t limit = interval ? interval : -1;
+        if (daemon_tidy(daemon) && (limit < 0 || limit > TIDY_NS))
+            limit = TIDY_NS;
+        enum signals_event event = signals_wait(limit);
         if (event == SIGNALS_RELOAD)
             reload(daemon, arguments, config);
         else if (event == SIGNALS_STOP || event == SIGNALS_STOP_NOW)

@@ -23,6 +23,11 @@
 
 #define NAME_LIMIT 152 /* a tenant's name and its NUL */
 
+struct retired { /* a registry that a reload replaced, until its last attempt has ended */
+    struct registry *registry;
+    struct retired *next;
+};
+
 struct daemon {
     struct config *config; /* a reference */
     const int *fds;
@@ -33,6 +38,7 @@ struct daemon {
     struct store *store;
     struct reader *reader;
     struct registry *registry;
+    struct retired *retired;
     struct api *api;
     struct engine *engine;
     struct otlp_settings otlp_settings;
@@ -198,7 +204,7 @@ static int start_registry(struct daemon *d, char *error, size_t error_size)
 static void stop_registry(struct daemon *d)
 {
     if (!d->handler_runs)
-        registry_free(d->registry);
+        registry_unref(d->registry);
     metrics_free(d->metrics);
 }
 
@@ -234,8 +240,7 @@ static int bind_addresses(struct daemon *d, char *error, size_t error_size)
 
 static int start_api(struct daemon *d, char *error, size_t error_size)
 {
-    struct api_options options = {
-        .config = d->config, .registry = d->registry, .root_sampling = d->otlp_settings.root_sampling};
+    struct api_options options = {.registry = d->registry, .root_sampling = d->otlp_settings.root_sampling};
     if (api_new(&options, &d->api) < 0) {
         (void)snprintf(error, error_size, "cannot set up the API: out of memory");
         return -1;
@@ -289,10 +294,10 @@ static void on_fatal(void *arg, const char *why)
 
 static void tenant_limits(void *arg, struct slice tenant, struct tenant_limits *ret)
 {
-    const struct daemon *d = arg;
+    const struct config *config = arg;
     char name[NAME_LIMIT];
     (void)snprintf(name, sizeof name, "%.*s", (int)tenant.len, tenant.data);
-    const struct config_tenant *configured = config_tenant(d->config, name);
+    const struct config_tenant *configured = config_tenant(config, name);
     if (!configured)
         return;
     if (configured->weight > 0)
@@ -321,7 +326,7 @@ static int start_engine(struct daemon *d, char *error, size_t error_size)
         .host_arg = d->api,
         .fatal = on_fatal,
         .tenant_limits = tenant_limits,
-        .tenant_limits_arg = d,
+        .tenant_limits_arg = registry_config(d->registry),
         .metrics = d->metrics,
         .spans = d->spans,
     };
@@ -410,6 +415,7 @@ void daemon_free(struct daemon *d)
     if (!d)
         return;
     engine_free(d->engine);
+    (void)daemon_tidy(d); /* what the engine has released */
     if (!d->handler_runs)
         config_unref(d->config);
     free(d);
@@ -420,12 +426,54 @@ const char *daemon_address(const struct daemon *d, size_t index)
     return http_server_address(d->http, index);
 }
 
-void daemon_reload(struct daemon *d, struct config *config)
+/* ---- reload ---- */
+
+bool daemon_tidy(struct daemon *d)
 {
+    for (struct retired **at = &d->retired; *at;) {
+        struct retired *one = *at;
+        if (registry_in_use(one->registry)) {
+            at = &one->next;
+            continue;
+        }
+        registry_unref(one->registry);
+        *at = one->next;
+        free(one);
+    }
+    return d->retired != NULL;
+}
+
+int daemon_reload(struct daemon *d, struct config *config, void (*report)(void *arg, const char *line), void *arg)
+{
+    struct registry *registry;
+    struct retired *before = calloc(1, sizeof *before);
+    (void)daemon_tidy(d);
+    if (!before) {
+        report(arg, "out of memory");
+        return -1;
+    }
+    if (registry_build(config, report, arg, &registry) < 0) {
+        free(before);
+        return -1;
+    }
+    struct engine_settings settings = {.registry = registry,
+                                       .tenant_limits_arg = registry_config(registry),
+                                       .retain_us = config->retain_us,
+                                       .max_log = (size_t)config->max_log};
+    if (engine_reload(d->engine, &settings) < 0) {
+        report(arg, "out of memory");
+        registry_unref(registry);
+        free(before);
+        return -1;
+    }
+    api_set_registry(d->api, registry); /* after the engine's: it knows a type before a task of it comes */
+    *before = (struct retired){.registry = d->registry, .next = d->retired};
+    d->retired = before;
+    d->registry = registry;
     enum log_level level;
     if (log_level_parse(config->log_level, &level))
         log_level_set(level);
-    api_set_config(d->api, config);
+    return 0;
 }
 
 bool daemon_is_alive(struct daemon *d)

@@ -10,9 +10,14 @@ struct daemon;
 /* Takes its own reference of the configuration.  `fds`: inherited listening sockets, which replace the configured
  * addresses; the daemon owns them from here on.  0, or -1 with what failed in `error`; what had been started is
  * stopped again. */
-int daemon_start(struct config *config, const int *fds, size_t n_fds, struct daemon **ret, char *error, size_t error_size);
+int daemon_start(struct config *config, const int *fds, size_t n_fds, struct daemon **ret, char *error,
+                 size_t error_size);
 const char *daemon_address(const struct daemon *daemon, size_t index); /* NULL: past the end */
-void daemon_reload(struct daemon *daemon, struct config *config);     /* takes its own reference */
+/* Takes the configuration up, with its task types, plugins and tenants (its own reference), or nothing of it: -1, with
+ * each problem told to `report`. */
+int daemon_reload(struct daemon *daemon, struct config *config, void (*report)(void *arg, const char *line), void *arg);
+/* Unloads what a reload replaced, as far as nothing uses it any more.  True: something is left for later. */
+bool daemon_tidy(struct daemon *daemon);
 /* True when every loop and the engine have turned since the last call. */
 bool daemon_is_alive(struct daemon *daemon);
 /* Stops accepting and waits for running work as configured.  daemon_hurry from a signal handler's thread ends the

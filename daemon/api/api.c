@@ -12,12 +12,12 @@
 
 #define WAITS_PER_CONNECTION 2 /* calls whose client is gone still wait for a while */
 
-struct config *api_config(struct api *api)
+struct registry *api_registry(struct api *api)
 {
     (void)pthread_mutex_lock(&api->lock);
-    struct config *config = config_ref(api->config);
+    struct registry *registry = registry_ref(api->registry);
     (void)pthread_mutex_unlock(&api->lock);
-    return config;
+    return registry;
 }
 
 /* ---- the head ---- */
@@ -88,9 +88,9 @@ static enum http_body_mode on_head(void *arg, struct http_exchange *exchange, si
         refuse_route(exchange, result);
     } else {
         if (match.route->needs & ROUTE_JSON) {
-            struct config *config = api_config(api);
-            *ret_max_body = (size_t)config->max_body;
-            config_unref(config);
+            struct registry *registry = api_registry(api);
+            *ret_max_body = (size_t)registry_config(registry)->max_body;
+            registry_unref(registry);
         }
         http_set_data(exchange, (void *)(uintptr_t)match.route);
         if (match.route->needs & ROUTE_JSON && json_body_check(request, &problem) < 0) {
@@ -116,7 +116,8 @@ static void on_request(void *arg, struct http_exchange *exchange)
         return; /* answered at its head */
     http_set_data(exchange, NULL);
     struct visit visit = {
-        .api = api, .exchange = exchange, .request = request, .config = api_config(api), .task = match.id};
+        .api = api, .exchange = exchange, .request = request, .registry = api_registry(api), .task = match.id};
+    visit.config = registry_config(visit.registry);
     caller_read_id(request, &visit.caller);
     if (route->needs & ROUTE_TENANT && caller_read_tenant(request, visit.config, &visit.caller, &problem) < 0) {
         struct reply reply;
@@ -125,7 +126,7 @@ static void on_request(void *arg, struct http_exchange *exchange)
     } else {
         route->handle(&visit);
     }
-    config_unref(visit.config);
+    registry_unref(visit.registry);
 }
 
 static bool on_body(void *arg, struct http_exchange *exchange, struct slice piece, bool end)
@@ -183,11 +184,11 @@ int api_new(const struct api_options *options, struct api **ret)
     if (!api)
         return -ENOMEM;
     (void)pthread_mutex_init(&api->lock, NULL);
-    api->config = config_ref(options->config);
-    api->registry = options->registry;
+    const struct config *config = registry_config(options->registry);
+    api->registry = registry_ref(options->registry);
     api->root_sampling = options->root_sampling;
     api->host = spawn_host;
-    api->max_waits = (size_t)options->config->max_connections * WAITS_PER_CONNECTION;
+    api->max_waits = (size_t)config->max_connections * WAITS_PER_CONNECTION;
     api->app = (struct http_app){.arg = api,
                                  .head = on_head,
                                  .request = on_request,
@@ -198,9 +199,9 @@ int api_new(const struct api_options *options, struct api **ret)
     if (gethostname(api->node, sizeof api->node - 1) < 0)
         strcpy(api->node, "localhost");
     api->variables = header_variables_new();
-    int err = api->variables ? use_tenant_header(options->config) : -ENOMEM;
+    int err = api->variables ? use_tenant_header(config) : -ENOMEM;
     if (!err)
-        err = header_variables_update(api->variables, options->config);
+        err = header_variables_update(api->variables, config);
     if (err) {
         api_free(api);
         return err;
@@ -220,16 +221,16 @@ void api_attach_telemetry(struct api *api, const struct api_telemetry *telemetry
     api->telemetry = *telemetry;
 }
 
-void api_set_config(struct api *api, struct config *config)
+void api_set_registry(struct api *api, struct registry *registry)
 {
-    if (header_variables_update(api->variables, config) < 0)
+    if (header_variables_update(api->variables, registry_config(registry)) < 0)
         LOG_ERROR("there is no memory for the variables of new headers");
-    config_ref(config);
+    (void)registry_ref(registry);
     (void)pthread_mutex_lock(&api->lock);
-    struct config *before = api->config;
-    api->config = config;
+    struct registry *before = api->registry;
+    api->registry = registry;
     (void)pthread_mutex_unlock(&api->lock);
-    config_unref(before);
+    registry_unref(before);
 }
 
 const struct http_app *api_http_app(const struct api *api)
@@ -247,7 +248,7 @@ void api_free(struct api *api)
     if (!api)
         return;
     header_variables_free(api->variables);
-    config_unref(api->config);
+    registry_unref(api->registry);
     (void)pthread_mutex_destroy(&api->lock);
     free(api);
 }

@@ -2,7 +2,7 @@
  *
  * Lifecycle: api_new -> api_http_app to the server, api_attempt_host to the engine -> api_attach before either runs
  * -> engine and reader stop (every call has come back) -> the server's loops end -> api_free.
- * Thread: api_set_config from any; the rest from the thread that owns the subsystems. */
+ * Thread: api_set_registry from any; the rest from the thread that owns the subsystems. */
 #ifndef SATCHEL_API_API_H
 #define SATCHEL_API_API_H
 
@@ -17,9 +17,8 @@ struct engine;
 struct reader;
 
 struct api_options {
-    struct config *config;           /* a reference is taken */
-    const struct registry *registry; /* not owned */
-    uint64_t root_sampling;          /* see task/submission.h */
+    struct registry *registry; /* a reference is taken; its configuration is the API's */
+    uint64_t root_sampling;    /* see task/submission.h */
 };
 
 int api_new(const struct api_options *options, struct api **ret); /* 0 or -errno */
@@ -32,8 +31,9 @@ struct api_telemetry {
     struct http_server *server; /* NULL: not told of */
 };
 void api_attach_telemetry(struct api *api, const struct api_telemetry *telemetry);
-/* From now on requests see this snapshot; those under way keep theirs.  Takes a reference. */
-void api_set_config(struct api *api, struct config *config);
+/* From now on requests see these task types and their configuration; those under way keep theirs.  Takes a
+ * reference. */
+void api_set_registry(struct api *api, struct registry *registry);
 const struct http_app *api_http_app(const struct api *api);
 /* What attempts may do: submit sub-tasks through the same door as requests.  Its argument is the api. */
 const struct attempt_host *api_attempt_host(const struct api *api);

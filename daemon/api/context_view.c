@@ -91,7 +91,8 @@ static bool add_stored(struct context_call *own, const struct task_attempt *atte
 static struct destination usual(const struct context_call *own, uint32_t attempt)
 {
     struct destination to = {.attempt = attempt, .to = "handler", .propagate = PROPAGATE_ALL};
-    const struct task_type *type = registry_find(own->call.api->registry, own->record.spec->name);
+    struct registry *registry = api_registry(own->call.api);
+    const struct task_type *type = registry_find(registry, own->record.spec->name);
     const char *kind = type ? type->executor->kind : "";
     if (strcmp(kind, "command") == 0)
         to.to = "environment";
@@ -99,6 +100,7 @@ static struct destination usual(const struct context_call *own, uint32_t attempt
         to.to = "http";
     if (strcmp(to.to, "handler") != 0)
         to.propagate = type->propagate;
+    registry_unref(registry);
     return to;
 }
 

@@ -19,7 +19,6 @@ struct api {
     /* constant once attached */
     struct http_app app;
     struct attempt_host host;
-    const struct registry *registry;
     struct engine *engine;
     struct reader *reader;
     char node[65]; /* this machine's name */
@@ -29,18 +28,19 @@ struct api {
     struct header_variables *variables; /* has its own lock */
     /* any thread */
     atomic_size_t waits;  /* calls that wait for a task's end: bounded, since their clients may be gone */
-    pthread_mutex_t lock; /* guards config */
-    struct config *config;
+    pthread_mutex_t lock; /* guards registry */
+    struct registry *registry;
 };
 
-struct config *api_config(struct api *api); /* a reference */
+struct registry *api_registry(struct api *api); /* a reference */
 
 struct visit { /* one request while its handler runs */
     struct api *api;
     struct http_exchange *exchange;
     const struct http_request *request;
-    struct config *config; /* a reference, for the time of the visit */
-    struct slice task;     /* what the path has for {id} */
+    struct registry *registry;   /* a reference, for the time of the visit */
+    const struct config *config; /* the registry's */
+    struct slice task;           /* what the path has for {id} */
     struct caller caller;
 };
 

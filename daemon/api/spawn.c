@@ -42,7 +42,7 @@ static int read_submission(struct api *api, const struct attempt *attempt, struc
                            struct problem *reterr)
 {
     struct buf origins = BUF_INIT;
-    struct config *config = api_config(api);
+    struct registry *registry = api_registry(api);
     satchel_context *context = propagate_permitted(attempt->type->propagate | PROPAGATE_TENANT); /* not as nobody */
     int result = -1;
     if (context)
@@ -53,8 +53,8 @@ static int read_submission(struct api *api, const struct attempt *attempt, struc
         problem_set(reterr, PROBLEM_MISSING_TENANT, "The calling context has no tenant; a task cannot run as nobody.");
     } else {
         struct submission_input input = {
-            .config = config,
-            .registry = api->registry,
+            .config = registry_config(registry),
+            .registry = registry,
             .body = body,
             .pointer = "",
             .root_sampling = api->root_sampling,
@@ -66,7 +66,7 @@ static int read_submission(struct api *api, const struct attempt *attempt, struc
         result = submission_parse(&input, ret, reterr);
     }
     satchel_context_unref(context);
-    config_unref(config);
+    registry_unref(registry);
     buf_release(&origins);
     return result;
 }

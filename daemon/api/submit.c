@@ -56,7 +56,7 @@ static int read_submission(struct visit *visit, struct submission *ret, struct p
         return -1;
     struct submission_input input = {
         .config = visit->config,
-        .registry = visit->api->registry,
+        .registry = visit->registry,
         .body = visit->request->body,
         .pointer = "",
         .root_sampling = visit->api->root_sampling,

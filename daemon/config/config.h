@@ -114,11 +114,14 @@ struct config_overrides {  /* what the command line said; NULL or 0: nothing.  A
  * Thread: one at a time (libConfuse keeps global state); blocks on files, and on host names in `listen`. */
 int config_load(const struct config_overrides *overrides, void (*report)(void *arg, const char *line), void *arg,
                 struct config **ret);
-/* Which changed settings and kinds of sections only a restart takes up: their names go to `report`, one a call. */
+/* Which changed settings only a restart takes up: their names go to `report`, one a call. */
 void config_needs_restart(const struct config *before, const struct config *after,
                           void (*report)(void *arg, const char *name), void *arg);
 /* Whether all addresses it listens on are reachable from this machine only.  Blocks where a host name is looked up. */
 bool config_serves_this_machine_alone(const struct config *config);
+/* Gives `fresh`, which nobody else has yet, the running values of these settings, so that one snapshot says what is in
+ * effect.  0 or -ENOMEM. */
+int config_keep_constant(struct config *fresh, const struct config *running);
 struct config *config_ref(struct config *config);
 void config_unref(struct config *config); /* NULL is fine */
 void config_print(const struct config *config, void (*put)(void *arg, const char *line),

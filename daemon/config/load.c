@@ -270,34 +270,6 @@ void config_print(const struct config *config, void (*put)(void *arg, const char
     sections_print(config, put, arg);
 }
 
-/* The sections of one kind, as printed. */
-struct kind {
-    const char *word;
-    struct buf text;
-};
-
-static void add_line(void *arg, const char *line)
-{
-    struct kind *kind = arg;
-    size_t len = strlen(kind->word);
-    if (strncmp(line, kind->word, len) == 0 && line[len] == ' ') {
-        buf_append_str(&kind->text, line);
-        buf_append_char(&kind->text, '\n');
-    }
-}
-
-static void compare_sections(const struct config *before, const struct config *after, const char *word,
-                             void (*report)(void *arg, const char *name), void *arg)
-{
-    struct kind old = {word, BUF_INIT}, new = {word, BUF_INIT};
-    sections_print(before, add_line, &old);
-    sections_print(after, add_line, &new);
-    if (!slice_eq(buf_slice(&old.text), buf_slice(&new.text)))
-        report(arg, word);
-    buf_release(&old.text);
-    buf_release(&new.text);
-}
-
 void config_needs_restart(const struct config *before, const struct config *after,
                           void (*report)(void *arg, const char *name), void *arg)
 {
@@ -312,7 +284,12 @@ void config_needs_restart(const struct config *before, const struct config *afte
         buf_release(&old);
         buf_release(&new);
     }
-    compare_sections(before, after, "tenant", report, arg);
-    compare_sections(before, after, "task", report, arg);
-    compare_sections(before, after, "plugin", report, arg);
+}
+
+int config_keep_constant(struct config *fresh, const struct config *running)
+{
+    for (size_t i = 0; i < N_OPTIONS; i++)
+        if (!options[i].reload && !option_copy(fresh, &options[i], running))
+            return -ENOMEM;
+    return 0;
 }

@@ -213,6 +213,46 @@ bool option_is_unset(const struct config *config, const struct option *option)
     return (option->kind == OPTION_TEXT || option->kind == OPTION_SECRET) && !*(char *const *)field_in(config, option);
 }
 
+static bool copy_list(struct config *to, const struct option *option, const struct config *from)
+{
+    const struct config_list *source = field_in(from, option);
+    struct config_list list = {0};
+    for (size_t i = 0; i < source->n; i++)
+        if (!config_list_add(&list, source->items[i])) {
+            config_list_release(&list);
+            return false;
+        }
+    config_list_release(field_of(to, option));
+    *(struct config_list *)field_of(to, option) = list;
+    return true;
+}
+
+bool option_copy(struct config *to, const struct option *option, const struct config *from)
+{
+    const void *source = field_in(from, option);
+    void *field = field_of(to, option);
+    switch (option->kind) {
+    case OPTION_LIST: return copy_list(to, option, from);
+    case OPTION_TEXT:
+    case OPTION_SECRET: {
+        const char *text = *(char *const *)source;
+        char *copy = text ? strdup(text) : NULL;
+        if (text && !copy)
+            return false;
+        free(*(char **)field);
+        *(char **)field = copy;
+        return true;
+    }
+    case OPTION_SWITCH: *(bool *)field = *(const bool *)source; return true;
+    case OPTION_COUNT: *(unsigned *)field = *(const unsigned *)source; return true;
+    case OPTION_NUMBER:
+    case OPTION_BYTES:
+    case OPTION_DURATION: break;
+    }
+    *(int64_t *)field = *(const int64_t *)source;
+    return true;
+}
+
 void option_release(struct config *config, const struct option *option)
 {
     if (option->kind == OPTION_LIST)

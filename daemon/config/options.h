@@ -55,6 +55,7 @@ void option_set(struct config *config, const struct option *option, const struct
 void option_format(const struct config *config, const struct option *option,
                    struct buf *out);                                            /* in file syntax; secrets too */
 bool option_is_unset(const struct config *config, const struct option *option); /* a text that nobody has set */
+bool option_copy(struct config *to, const struct option *option, const struct config *from); /* false: no memory */
 void option_release(struct config *config, const struct option *option);
 
 bool config_list_add(struct config_list *list, const char *text); /* copies; false: no memory */

@@ -17,6 +17,8 @@ void attempt_release(struct engine *e, struct attempt *attempt)
     task_spec_unref(attempt->spec);
     satchel_cancel_unref(attempt->cancel);
     task_outcome_unref(attempt->outcome);
+    if (attempt->type)
+        registry_unref(attempt->type->registry);
     buf_release(&attempt->sent);
     free(attempt);
 }
@@ -98,6 +100,7 @@ static struct attempt *attempt_new(struct engine *e, struct entry *entry, const 
     }
     attempt->spec = task_spec_ref(entry->spec);
     attempt->type = type;
+    (void)registry_ref(type->registry); /* it runs with what it began with, whatever is reloaded */
     attempt->number = entry->attempt + 1;
     attempt->failures = entry->failures;
     attempt->before = (enum error_type)entry->before;

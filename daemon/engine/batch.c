@@ -19,7 +19,7 @@ struct entry *entry_new(struct engine *e, struct task_id id, struct slice tenant
     struct entry *entry = entries_add(&e->entries, id);
     if (!entry)
         return NULL;
-    if (scheduler_attach(&e->scheduler, entry, tenant, registry_find(e->options.registry, name)) < 0) {
+    if (scheduler_attach(&e->scheduler, entry, tenant, name, registry_find(e->registry, name)) < 0) {
         entries_remove(&e->entries, entry);
         return NULL;
     }

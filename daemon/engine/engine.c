@@ -43,11 +43,13 @@ int engine_new(const struct engine_options *options, struct engine **ret, char *
     e->recent = recent_new(options->recent_bytes, options->retain_us);
     int err = mailbox_init(&e->box, MAILBOX_LIMIT);
     if (err || !e->changes || !e->rows || !e->recent || entries_init(&e->entries) < 0 ||
-        scheduler_init(&e->scheduler, &e->entries, options->registry) < 0) {
+        scheduler_init(&e->scheduler, &e->entries, options->registry) < 0 ||
+        labels_new(options->metrics, options->registry, &e->labels) < 0) {
         (void)snprintf(error, error_size, "cannot set up the engine: %s", strerror(err ? -err : ENOMEM));
         engine_free(e);
         return -1;
     }
+    e->registry = registry_ref(options->registry);
     e->scheduler.limits = options->tenant_limits;
     e->scheduler.limits_arg = options->tenant_limits_arg;
     *ret = e;
@@ -97,6 +99,8 @@ static void take_messages(struct engine *e)
         } else if (kind->kind == MAIL_TOLD) {
             told_handle(e, mail);
             told_drop(mail, e);
+        } else if (kind->kind == MAIL_RELOAD) {
+            reload_handle(e, mail);
         } else if (!attempt_report(e, (struct attempt *)mail)) {
             return;
         }
@@ -276,6 +280,8 @@ static void empty_box(struct engine *e)
             call_answer(e, (struct engine_call *)mail, ENGINE_DRAINING);
         else if (((struct engine_mail *)mail)->kind == MAIL_TOLD)
             told_drop(mail, e);
+        else if (((struct engine_mail *)mail)->kind == MAIL_RELOAD)
+            reload_drop(mail);
         else
             attempt_release(e, (struct attempt *)mail);
     }
@@ -328,6 +334,8 @@ void engine_free(struct engine *e)
     started_close(e->marks);
     mailbox_release(&e->box);
     (void)pthread_mutex_destroy(&e->stats_lock);
+    registry_unref(e->registry);
+    free(e->labels);
     free(e->changes);
     free(e->rows);
     free(e);

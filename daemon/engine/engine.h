@@ -76,8 +76,8 @@ struct engine_call {
 };
 
 struct engine_options {
-    struct store *store;             /* the engine's thread uses it from engine_start on; not owned */
-    const struct registry *registry; /* not owned */
+    struct store *store;       /* the engine's thread uses it from engine_start on; not owned */
+    struct registry *registry; /* a reference is taken */
     unsigned workers;
     const char *url;          /* for child processes */
     const char *started_path; /* where it is kept which attempts have started; NULL: nowhere */
@@ -92,11 +92,19 @@ struct engine_options {
     /* Called on the engine's thread when the store failed for good: the process must exit. */
     void (*fatal)(void *arg, const char *why);
     void *fatal_arg;
-    /* A tenant's weight and limits; called on the engine's thread when it becomes active.  NULL: all alike. */
+    /* A tenant's weight and limits; called on the engine's thread when it becomes active.  NULL: all alike.
+     * tenant_limits_arg must live as long as the registry. */
     void (*tenant_limits)(void *arg, struct slice tenant, struct tenant_limits *ret);
     void *tenant_limits_arg;
     struct metrics *metrics; /* NULL: none are kept; not owned */
     struct spans *spans;     /* NULL: nothing is exported; not owned */
+};
+
+struct engine_settings {       /* what a reload changes */
+    struct registry *registry; /* a reference is taken */
+    void *tenant_limits_arg;   /* lives as long as the registry */
+    int64_t retain_us;
+    size_t max_log; /* of the store */
 };
 
 struct engine;
@@ -105,6 +113,9 @@ int engine_new(const struct engine_options *options, struct engine **ret, char *
 /* Recovers what a crash left, starts the workers and the engine's thread. */
 int engine_start(struct engine *engine, char *error, size_t error_size);
 bool engine_post(struct engine *engine, struct engine_call *call); /* false: overloaded; the call stays the caller's */
+/* Takes effect before everything that is posted later.  Nothing that waits or runs is lost: running attempts keep the
+ * registry that they began with, and tasks whose type is gone fail once it is their turn.  0, -ENOMEM, or -ESHUTDOWN: the engine has stopped. */
+int engine_reload(struct engine *engine, const struct engine_settings *settings);
 /* What a running attempt tells: how far it is (negative: nothing new) and what it is doing, and a piece of its log.
  * Copied; from the attempt's worker.  False: more waits to be written than may; nothing was taken. */
 bool engine_tell(struct engine *engine, const struct attempt *attempt, double progress, struct slice note,

@@ -19,9 +19,9 @@
 #include "engine/scheduler.h"
 #include "worker/pool.h"
 
-enum mail_kind { MAIL_CALL = 1, MAIL_REPORT, MAIL_TOLD };
+enum mail_kind { MAIL_CALL = 1, MAIL_REPORT, MAIL_TOLD, MAIL_RELOAD };
 
-struct engine_mail { /* the common start of struct engine_call, struct attempt and struct told */
+struct engine_mail { /* the common start of struct engine_call, struct attempt, struct told and struct reload */
     struct mail mail;
     uint8_t kind;
 };
@@ -80,7 +80,9 @@ struct engine {
     struct engine_options options;
     struct store *store;
     struct pool *pool;
-    struct started *marks; /* NULL: none are kept, every cut-off attempt counts as lost */
+    struct started *marks;     /* NULL: none are kept, every cut-off attempt counts as lost */
+    struct registry *registry; /* a reference; the engine's thread once started */
+    uint16_t *labels;          /* of its types in the metrics, by index */
     pthread_t thread;
     bool started;
     /* any thread */
@@ -168,6 +170,11 @@ void told_written(struct engine *e, struct live *live);
 void told_again(struct engine *e, struct live *live); /* the store refused it */
 void told_release(struct engine *e, struct live *live);
 void told_drop(struct mail *mail, struct engine *e);
+
+/* reload.c */
+int labels_new(struct metrics *metrics, const struct registry *registry, uint16_t **ret); /* 0 or -ENOMEM */
+void reload_handle(struct engine *e, struct mail *mail);                                  /* takes it over */
+void reload_drop(struct mail *mail);
 
 /* attempts.c */
 void attempts_dispatch(struct engine *e);

@@ -4,10 +4,13 @@
 #include "base/clock.h"
 #include "engine/internal.h"
 
-static struct metric_attempt metric_of(const struct attempt *attempt, int64_t at_us)
+static struct metric_attempt metric_of(const struct engine *e, const struct attempt *attempt, int64_t at_us)
 {
+    const struct task_type *type = attempt->type;
+    bool is_present = type->registry == e->registry; /* else it began before a reload */
     return (struct metric_attempt){.spec = attempt->spec,
-                                   .type = attempt->type->index,
+                                   .type = is_present ? e->labels[type->index]
+                                                      : metrics_type(e->options.metrics, type->name),
                                    .number = attempt->number,
                                    .own_trace = attempt->type->own_trace,
                                    .at_us = at_us};
@@ -18,7 +21,7 @@ static void attempt_claimed(struct engine *e, const struct change *change, const
 {
     if (entry->lost)
         return;
-    struct metric_attempt metric = metric_of(change->claim, e->now_us);
+    struct metric_attempt metric = metric_of(e, change->claim, e->now_us);
     metrics_note_wait(e->options.metrics, &metric, e->now_us - entry->run_at_us);
 }
 
@@ -36,7 +39,7 @@ static void attempt_ended(struct engine *e, const struct change *change, const s
     const struct attempt *attempt = change->report;
     if (!attempt->started_us) /* the claim was given back: nothing happened */
         return;
-    struct metric_attempt metric = metric_of(attempt, attempt->finished_us);
+    struct metric_attempt metric = metric_of(e, attempt, attempt->finished_us);
     metrics_note_run(e->options.metrics, &metric, attempt->run_ns, result_of(attempt, entry));
     if (!e->options.spans)
         return;

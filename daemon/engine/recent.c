@@ -2,6 +2,7 @@
 #include "engine/recent.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 
 #define SHARDS 8u
@@ -24,7 +25,7 @@ struct shard {
 
 struct recent {
     size_t max_bytes; /* per shard */
-    int64_t retain_us;
+    _Atomic int64_t retain_us;
     struct shard shards[SHARDS];
 };
 
@@ -39,13 +40,18 @@ static struct shard *shard_of(struct recent *recent, struct task_id id)
     return &recent->shards[hash_of(id) >> 60 & (SHARDS - 1)];
 }
 
+void recent_set_retain(struct recent *recent, int64_t retain_us)
+{
+    atomic_store_explicit(&recent->retain_us, retain_us, memory_order_relaxed);
+}
+
 struct recent *recent_new(size_t max_bytes, int64_t retain_us)
 {
     struct recent *recent = calloc(1, sizeof *recent);
     if (!recent)
         return NULL;
     recent->max_bytes = max_bytes / SHARDS;
-    recent->retain_us = retain_us;
+    recent_set_retain(recent, retain_us);
     for (unsigned i = 0; i < SHARDS; i++) {
         struct shard *shard = &recent->shards[i];
         (void)pthread_mutex_init(&shard->lock, NULL);
@@ -138,9 +144,11 @@ void recent_drop(struct recent *recent, struct task_id id)
     (void)pthread_mutex_unlock(&shard->lock);
 }
 
-static bool kept_long_enough(const struct recent *recent, const struct task_record *record, int64_t now_us)
+static bool kept_long_enough(struct recent *recent, const struct task_record *record, int64_t now_us)
 {
-    int64_t retain_us = record->spec->retain_us ? record->spec->retain_us : recent->retain_us;
+    int64_t retain_us = record->spec->retain_us;
+    if (!retain_us)
+        retain_us = atomic_load_explicit(&recent->retain_us, memory_order_relaxed);
     return retain_us && now_us - record->status.finished_us >= retain_us;
 }
 

@@ -9,6 +9,7 @@ struct recent;
 
 /* `retain_us`: how long tasks are kept that say nothing else; 0: for ever.  NULL: no memory. */
 struct recent *recent_new(size_t max_bytes, int64_t retain_us);
+void recent_set_retain(struct recent *recent, int64_t retain_us);         /* any thread */
 void recent_free(struct recent *recent);                                  /* NULL is fine */
 void recent_put(struct recent *recent, const struct task_record *record); /* takes references of its own */
 void recent_drop(struct recent *recent, struct task_id id);               /* retried or deleted */

@@ -10,12 +10,24 @@
 
 static const struct queue empty_queue = {ENTRY_NONE, ENTRY_NONE};
 
+static size_t count_types(const struct registry *registry)
+{
+    size_t n = 0;
+    while (registry_at(registry, n))
+        n++;
+    return n;
+}
+
+struct type_state *scheduler_types(const struct registry *registry)
+{
+    return calloc(count_types(registry) + 1, sizeof(struct type_state));
+}
+
 int scheduler_init(struct scheduler *s, struct entries *entries, const struct registry *registry)
 {
     *s = (struct scheduler){.entries = entries, .suspects = empty_queue, .bucket_mask = 255};
-    while (registry_at(registry, s->n_types))
-        s->n_types++;
-    s->types = calloc(s->n_types + 1, sizeof *s->types);
+    s->n_types = count_types(registry);
+    s->types = scheduler_types(registry);
     s->buckets = calloc(s->bucket_mask + 1, sizeof *s->buckets);
     return s->types && s->buckets ? 0 : -ENOMEM;
 }
@@ -67,6 +79,13 @@ static void grow_buckets(struct scheduler *s)
     s->bucket_mask = size - 1;
 }
 
+static void ask_limits(const struct scheduler *s, struct tenant *tenant)
+{
+    tenant->limits = (struct tenant_limits){.weight = 1};
+    if (s->limits)
+        s->limits(s->limits_arg, slice_of(tenant->name, tenant->name_len), &tenant->limits);
+}
+
 static struct tenant *tenant_get(struct scheduler *s, struct slice name)
 {
     uint64_t hash = hash_text(name);
@@ -78,12 +97,10 @@ static struct tenant *tenant_get(struct scheduler *s, struct slice name)
     struct tenant *tenant = calloc(1, sizeof *tenant + name.len + 1);
     if (!tenant)
         return NULL;
-    tenant->limits.weight = 1;
-    if (s->limits)
-        s->limits(s->limits_arg, name, &tenant->limits);
     tenant->hash = hash;
     tenant->name_len = name.len;
     memcpy(tenant->name, name.data, name.len);
+    ask_limits(s, tenant);
     tenant->vtime = s->vtime;
     if (s->n_tenants > s->bucket_mask)
         grow_buckets(s);
@@ -138,18 +155,20 @@ static bool lane_number(struct scheduler *s, uint32_t *ret)
     return true;
 }
 
-static struct lane *lane_get(struct scheduler *s, struct tenant *tenant, const struct task_type *type)
+static struct lane *lane_get(struct scheduler *s, struct tenant *tenant, struct slice name,
+                             const struct task_type *type)
 {
     for (struct lane *lane = tenant->lanes; lane; lane = lane->next)
-        if (lane->type == type)
+        if (lane->type == type && (type || slice_eq_str(name, lane->name)))
             return lane;
-    struct lane *lane = calloc(1, sizeof *lane);
+    struct lane *lane = calloc(1, sizeof *lane + name.len + 1);
     if (!lane || !lane_number(s, &lane->index)) {
         free(lane);
         return NULL;
     }
     lane->tenant = tenant;
     lane->type = type;
+    memcpy(lane->name, name.data, name.len);
     for (int i = 0; i < PRIORITIES; i++)
         lane->queues[i] = empty_queue;
     lane->next = tenant->lanes;
@@ -158,10 +177,11 @@ static struct lane *lane_get(struct scheduler *s, struct tenant *tenant, const s
     return lane;
 }
 
-int scheduler_attach(struct scheduler *s, struct entry *entry, struct slice name, const struct task_type *type)
+int scheduler_attach(struct scheduler *s, struct entry *entry, struct slice tenant_name, struct slice name,
+                     const struct task_type *type)
 {
-    struct tenant *tenant = tenant_get(s, name);
-    struct lane *lane = tenant ? lane_get(s, tenant, type) : NULL;
+    struct tenant *tenant = tenant_get(s, tenant_name);
+    struct lane *lane = tenant ? lane_get(s, tenant, name, type) : NULL;
     if (!lane) {
         if (tenant && !tenant->lanes)
             tenant_drop(s, tenant);
@@ -384,6 +404,7 @@ int64_t scheduler_start(struct scheduler *s, struct entry *entry)
         expected = LEAST_CHARGE_NS;
     scheduler_dequeue(s, entry);
     lane->tenant->running++;
+    lane->running++;
     type_of(s, lane)->running++;
     if (is_suspect(entry))
         s->suspects_running++;
@@ -420,6 +441,7 @@ void scheduler_end(struct scheduler *s, struct entry *entry, int64_t expected_ns
     struct lane *lane = scheduler_lane(s, entry);
     struct type_state *type = type_of(s, lane);
     lane->tenant->running--;
+    lane->running--;
     type->running--;
     if (is_suspect(entry))
         s->suspects_running--;
@@ -428,4 +450,28 @@ void scheduler_end(struct scheduler *s, struct entry *entry, int64_t expected_ns
     charge(s, lane->tenant, (run_ns > LEAST_CHARGE_NS || !started ? run_ns : LEAST_CHARGE_NS) - expected_ns);
     if (s->blocked)
         unblock_one(s, lane);
+}
+
+/* ---- a reload ---- */
+
+void scheduler_set_registry(struct scheduler *s, const struct registry *registry, struct type_state *types)
+{
+    free(s->types);
+    s->types = types;
+    s->n_types = count_types(registry);
+    for (size_t i = 0; i < s->n_lanes; i++) {
+        struct lane *lane = s->lanes[i];
+        if (!lane)
+            continue;
+        lane->type = registry_find(registry, slice_str(lane->name));
+        type_of(s, lane)->running += lane->running; /* of the older registry, and under the same limit */
+    }
+    for (size_t i = 0; i <= s->bucket_mask; i++)
+        for (struct tenant *tenant = s->buckets[i]; tenant; tenant = tenant->next_in_hash)
+            ask_limits(s, tenant);
+    while (s->blocked) { /* perhaps by a limit that is gone */
+        struct tenant *tenant = s->blocked;
+        unblock(tenant);
+        (void)heap_set(&s->ready, &tenant->heap_slot, tenant->vtime);
+    }
 }

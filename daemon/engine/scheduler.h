@@ -45,11 +45,13 @@ struct tenant {
 struct lane {
     struct tenant *tenant;
     struct lane *next;            /* of this tenant */
-    const struct task_type *type; /* NULL: not configured (any more) */
+    const struct task_type *type; /* of the present registry; NULL: not configured (any more) */
+    uint32_t running;             /* attempts of its entries */
     uint32_t index;
     uint32_t entries; /* that name this lane; the lane lives as long */
     uint16_t mask;    /* bit per priority that has something queued */
     struct queue queues[PRIORITIES];
+    char name[]; /* of the task type: a reload looks it up anew */
 };
 
 struct type_state {
@@ -79,8 +81,14 @@ struct scheduler {
 int scheduler_init(struct scheduler *s, struct entries *entries, const struct registry *registry);
 void scheduler_release(struct scheduler *s);
 
+/* A reload: `registry` from now on, whose types scheduler_types has made room for (taken over).  Lanes find their types
+ * in it by name, what the types' attempts take is learnt anew, and the tenants' limits are asked for again. */
+struct type_state *scheduler_types(const struct registry *registry); /* NULL: no memory; any thread */
+void scheduler_set_registry(struct scheduler *s, const struct registry *registry, struct type_state *types);
+
 /* Attaches an entry to its lane (made where missing).  0 or -ENOMEM. */
-int scheduler_attach(struct scheduler *s, struct entry *entry, struct slice tenant, const struct task_type *type);
+int scheduler_attach(struct scheduler *s, struct entry *entry, struct slice tenant, struct slice name,
+                     const struct task_type *type);
 void scheduler_detach(struct scheduler *s, struct entry *entry); /* the entry is not queued any more */
 struct lane *scheduler_lane(const struct scheduler *s, const struct entry *entry);
 

@@ -1,5 +1,9 @@
 /* Task types and what runs them.  The registry is built at start (and anew at a reload) from the built-in table,
- * the configuration and the plugins, and is immutable from then on: any thread may look things up. */
+ * the configuration and the plugins, and is immutable from then on: any thread may look things up.
+ *
+ * It is counted: whoever uses a task type holds the registry, an attempt until it is released, so that what runs goes
+ * on with the settings and the plugin code that it began with.  The last reference is given up by the thread that
+ * builds registries (registry_in_use), since plugins are unloaded with it. */
 #ifndef SATCHEL_EXECUTOR_EXECUTOR_H
 #define SATCHEL_EXECUTOR_EXECUTOR_H
 
@@ -15,8 +19,9 @@ struct executor {
 };
 
 struct task_type {
-    const char *name; /* 1..64 of A-Za-z0-9._-; unique */
-    uint16_t index;   /* position in the registry */
+    struct registry *registry; /* the one it is of; not counted */
+    const char *name;          /* 1..64 of A-Za-z0-9._-; unique */
+    uint16_t index;            /* position in the registry */
     const struct executor *executor;
     const void *detail;   /* the executor's own: a handler, a command's settings */
     int64_t timeout_us;   /* of one attempt, unless the submission says otherwise; 0: none */
@@ -33,7 +38,14 @@ struct registry;
 
 /* 0, or -1 with the reason in `error` (file:line where it comes from the configuration). */
 int registry_new(const struct config *config, struct registry **ret, char *error, size_t error_size);
-void registry_free(struct registry *registry); /* NULL is fine; nothing may be running */
+/* The same, and every problem is told, one line each, not only the first. */
+int registry_build(const struct config *config, void (*report)(void *arg, const char *line), void *arg,
+                   struct registry **ret);
+struct registry *registry_ref(struct registry *registry); /* any thread; NULL is fine */
+void registry_unref(struct registry *registry);           /* NULL is fine */
+bool registry_in_use(const struct registry *registry);    /* somebody else has a reference, too */
+/* What it was built from; the registry's reference. */
+struct config *registry_config(const struct registry *registry);
 const struct task_type *registry_find(const struct registry *registry, struct slice name); /* NULL: unknown */
 const struct task_type *registry_at(const struct registry *registry, size_t index);        /* NULL: past the end */
 

@@ -1,5 +1,6 @@
 /* The table of task types: the built-in ones, then the configuration's, then what plugins register.
- * Built by one thread and immutable from then on.  Flow: subsystems, reload -> registry_new -> command.c, http_task.c, plugin.c. */
+ * Built by one thread and immutable from then on; counted by any.
+ * Flow: subsystems (start, reload), main (--check) -> registry_build -> command.c, http_task.c, plugin.c. */
 #include "executor/registry.h"
 
 #include <stdio.h>
@@ -15,6 +16,7 @@
 #define TYPES_MAX 4096u
 #define NAME_MAX_LEN 64u
 #define RESERVED "satchel."
+#define ERROR_SIZE 512
 
 static uint32_t hash_of(struct slice name)
 {
@@ -72,6 +74,7 @@ int registry_add(struct registry *registry, const struct task_type *type, struct
         return -1;
     }
     one->type = *type;
+    one->type.registry = registry;
     one->type.name = own_name;
     one->type.index = (uint16_t)registry->n;
     one->type.max_result = (size_t)registry->config->max_result;
@@ -86,67 +89,105 @@ int registry_add(struct registry *registry, const struct task_type *type, struct
     return 0;
 }
 
-static int add_builtins(struct registry *registry, char *error, size_t error_size)
+/* ---- building ---- */
+
+struct problems { /* told one by one */
+    void (*report)(void *arg, const char *line);
+    void *arg;
+    unsigned n;
+};
+
+static void note(struct problems *problems, int err, const char *error)
 {
+    if (err >= 0)
+        return;
+    problems->n++;
+    problems->report(problems->arg, error);
+}
+
+static void add_builtins(struct registry *registry, struct problems *problems)
+{
+    char error[ERROR_SIZE];
     for (size_t i = 0; i < n_builtins; i++) {
         struct task_type type = {.name = builtins[i].name,
                                  .executor = &builtin_executor,
                                  .detail = &builtins[i],
                                  .propagate = PROPAGATE_ALL,
                                  .quick = builtins[i].quick};
-        if (registry_add(registry, &type, (struct type_owner){0}, error, error_size) < 0)
-            return -1;
+        note(problems, registry_add(registry, &type, (struct type_owner){0}, error, sizeof error), error);
     }
-    return 0;
 }
 
-static int add_internal(struct registry *registry, char *error, size_t error_size)
+static void add_internal(struct registry *registry, struct problems *problems)
 {
-    if (callback_register(registry, error, error_size) < 0)
-        return -1;
-    return canaries_register(registry, error, error_size);
+    char error[ERROR_SIZE];
+    note(problems, callback_register(registry, error, sizeof error), error);
+    note(problems, canaries_register(registry, error, sizeof error), error);
 }
 
-static int add_configured(struct registry *registry, char *error, size_t error_size)
+static void add_configured(struct registry *registry, struct problems *problems)
 {
     const struct config *config = registry->config;
+    char error[ERROR_SIZE];
     for (size_t i = 0; i < config->n_tasks; i++) {
         const struct config_task *task = &config->tasks[i];
-        int err = task->url ? http_register(registry, task, error, error_size)
-                            : command_register(registry, task, error, error_size);
-        if (err < 0)
-            return -1;
+        int err = task->url ? http_register(registry, task, error, sizeof error)
+                            : command_register(registry, task, error, sizeof error);
+        note(problems, err, error);
     }
     for (size_t i = 0; i < config->n_plugins; i++)
-        if (plugin_load(registry, &config->plugins[i], error, error_size) < 0)
-            return -1;
-    return 0;
+        note(problems, plugin_load(registry, &config->plugins[i], error, sizeof error), error);
 }
 
-int registry_new(const struct config *config, struct registry **ret, char *error, size_t error_size)
+int registry_build(const struct config *config, void (*report)(void *arg, const char *line), void *arg,
+                   struct registry **ret)
 {
+    struct problems problems = {.report = report, .arg = arg};
     struct registry *registry = calloc(1, sizeof *registry);
     if (registry)
         registry->types = calloc(TYPES_MAX, sizeof registry->types[0]);
     if (!registry || !registry->types) {
         free(registry);
-        (void)snprintf(error, error_size, "out of memory");
+        report(arg, "out of memory");
         return -1;
     }
+    atomic_init(&registry->refs, 1);
     registry->config = config_ref((struct config *)(uintptr_t)config);
-    if (add_builtins(registry, error, error_size) < 0 || add_internal(registry, error, error_size) < 0 ||
-        add_configured(registry, error, error_size) < 0) {
-        registry_free(registry);
+    add_builtins(registry, &problems);
+    add_internal(registry, &problems);
+    add_configured(registry, &problems);
+    if (problems.n) {
+        registry_unref(registry);
         return -1;
     }
     *ret = registry;
     return 0;
 }
 
-void registry_free(struct registry *registry)
+struct first_problem {
+    char *text;
+    size_t size;
+    bool told;
+};
+
+static void keep_first(void *arg, const char *line)
 {
-    if (!registry)
-        return;
+    struct first_problem *first = arg;
+    if (!first->told)
+        (void)snprintf(first->text, first->size, "%s", line);
+    first->told = true;
+}
+
+int registry_new(const struct config *config, struct registry **ret, char *error, size_t error_size)
+{
+    struct first_problem first = {.text = error, .size = error_size};
+    return registry_build(config, keep_first, &first, ret);
+}
+
+/* ---- life ---- */
+
+static void registry_free(struct registry *registry)
+{
     for (size_t i = 0; i < registry->n; i++) {
         struct registered *one = registry->types[i];
         if (one->release)
@@ -158,6 +199,30 @@ void registry_free(struct registry *registry)
     config_unref(registry->config);
     free(registry->types);
     free(registry);
+}
+
+struct registry *registry_ref(struct registry *registry)
+{
+    if (registry)
+        (void)atomic_fetch_add_explicit(&registry->refs, 1, memory_order_relaxed);
+    return registry;
+}
+
+void registry_unref(struct registry *registry)
+{
+    if (registry && atomic_fetch_sub_explicit(&registry->refs, 1, memory_order_acq_rel) == 1)
+        registry_free(registry);
+}
+
+bool registry_in_use(const struct registry *registry)
+{
+    /* acquire: what the others did with it lies before the end that follows */
+    return atomic_load_explicit(&((struct registry *)(uintptr_t)registry)->refs, memory_order_acquire) > 1;
+}
+
+struct config *registry_config(const struct registry *registry)
+{
+    return registry->config;
 }
 
 const struct task_type *registry_find(const struct registry *registry, struct slice name)

@@ -15,6 +15,7 @@ struct registered {
 };
 
 struct registry {
+    atomic_uint refs;
     struct config *config; /* a reference: commands point into it */
     struct registered **types;
     size_t n;

@@ -20,6 +20,12 @@ static int64_t later(int64_t us, int64_t by)
     return us > INT64_MAX - by ? INT64_MAX : us + by;
 }
 
+void sqlite_purge_again(struct sqlite_store *store)
+{
+    store->purge.task_at = 0;
+    store->purge.next_pass_us[WALK_TASKS] = 0;
+}
+
 /* The columns of TASK_DEAD, PURGE_WALK and PURGE_RETAIN. */
 struct sqlite_dead sqlite_dead_read(sqlite3_stmt *row, int64_t now_us, int64_t default_retain_us)
 {

@@ -256,6 +256,15 @@ static void sqlite_close(struct store *base)
 
 #define MAX_LOG_DEFAULT (INT64_C(8) << 20)
 
+static void set_limits(struct store *base, int64_t retain_us, size_t max_log)
+{
+    struct sqlite_store *store = (struct sqlite_store *)base;
+    if (store->retain_us != retain_us)
+        sqlite_purge_again(store);
+    store->retain_us = retain_us;
+    store->max_log = max_log ? (int64_t)max_log : MAX_LOG_DEFAULT;
+}
+
 static const struct store_ops ops = {
     .close = sqlite_close,
     .commit = sqlite_commit,
@@ -266,6 +275,7 @@ static const struct store_ops ops = {
     .idle = sqlite_idle,
     .greatest_seq = greatest_seq,
     .counters = counters,
+    .set_limits = set_limits,
 };
 
 static int open_all(struct sqlite_store *store, const struct store_options *options, const struct sqlite_faults *faults,
@@ -300,8 +310,7 @@ int sqlite_store_open(const struct store_options *options, const struct sqlite_f
     }
     store->base.ops = &ops;
     store->lock_fd = -1;
-    store->retain_us = options->retain_us;
-    store->max_log = options->max_log ? (int64_t)options->max_log : MAX_LOG_DEFAULT;
+    set_limits(&store->base, options->retain_us, options->max_log);
     if (open_all(store, options, faults, error, error_size) < 0) {
         release(store);
         return -1;

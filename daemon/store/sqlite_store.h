@@ -85,6 +85,7 @@ void sqlite_listing_end(struct sqlite_store *store, bool committed);
 void sqlite_listing_release(struct sqlite_store *store);
 
 /* sqlite_purge.c */
+void sqlite_purge_again(struct sqlite_store *store); /* the time that tasks are kept has changed */
 struct sqlite_dead sqlite_dead_read(sqlite3_stmt *row, int64_t now_us, int64_t default_retain_us);
 enum store_result sqlite_purge(struct store *base, int64_t now_us, unsigned limit, unsigned *ret_purged);
 

@@ -75,6 +75,8 @@ struct store_ops {
     bool (*idle)(struct store *store);
     uint64_t (*greatest_seq)(struct store *store); /* seeds task_id_seed */
     void (*counters)(struct store *store, uint64_t *ret_commits, uint64_t *ret_syncs);
+    /* Changes what store_options said of these (a reload). */
+    void (*set_limits)(struct store *store, int64_t retain_us, size_t max_log);
 };
 
 struct store {

@@ -32,12 +32,12 @@ struct tenant_counts {
 
 struct metrics {
     /* constant */
-    char **types; /* n_types, and one more for the others */
-    size_t n_types;
     struct tenant_counts *tenants; /* sorted by name; one more for the others */
     size_t n_tenants;
     bool by_tenant;
     /* the engine's thread writes, any reads */
+    char *types[METRIC_TYPES_MAX + 1];                    /* the last one is for the others */
+    _Atomic size_t n_types;                               /* written after the name that it counts */
     _Atomic(struct histogram *) *histograms[TIMES_COUNT]; /* made at first use */
     _Atomic uint64_t results[RESULT_COUNT];
     pthread_mutex_t lock;
@@ -80,15 +80,14 @@ static bool add_tenants(struct metrics *m, const struct metrics_options *options
 static bool add_types(struct metrics *m, const struct metrics_options *options)
 {
     size_t n = options->n_types < METRIC_TYPES_MAX ? options->n_types : METRIC_TYPES_MAX;
-    m->types = calloc(n + 1, sizeof(char *));
     for (size_t i = 0; i < TIMES_COUNT; i++)
-        m->histograms[i] = calloc(n + 1, sizeof *m->histograms[i]);
-    if (!m->types || !m->histograms[TIMES_WAIT] || !m->histograms[TIMES_RUN])
+        m->histograms[i] = calloc(METRIC_TYPES_MAX + 1, sizeof *m->histograms[i]);
+    if (!m->histograms[TIMES_WAIT] || !m->histograms[TIMES_RUN])
         return false;
-    for (; m->n_types < n; m->n_types++)
-        if (!(m->types[m->n_types] = strdup(options->types[m->n_types])))
+    for (size_t i = 0; i < n; i++)
+        if (metrics_type(m, options->types[i]) == METRIC_TYPES_MAX)
             return false;
-    return (m->types[n] = strdup("other")) != NULL;
+    return (m->types[METRIC_TYPES_MAX] = strdup("other")) != NULL;
 }
 
 int metrics_new(const struct metrics_options *options, struct metrics **ret)
@@ -110,22 +109,33 @@ void metrics_free(struct metrics *m)
 {
     if (!m)
         return;
-    for (size_t i = 0; m->types && i <= m->n_types; i++)
+    for (size_t i = 0; i <= METRIC_TYPES_MAX; i++)
         free(m->types[i]);
     for (size_t which = 0; which < TIMES_COUNT; which++) {
-        for (size_t i = 0; m->histograms[which] && i <= m->n_types; i++)
+        for (size_t i = 0; m->histograms[which] && i <= METRIC_TYPES_MAX; i++)
             free(atomic_load_explicit(&m->histograms[which][i], memory_order_relaxed));
         free(m->histograms[which]);
     }
     for (size_t i = 0; m->tenants && i <= m->n_tenants; i++)
         free(m->tenants[i].name);
     free(m->tenants);
-    free(m->types);
     (void)pthread_mutex_destroy(&m->lock);
     free(m);
 }
 
 /* ---- writing ---- */
+
+size_t metrics_type(struct metrics *m, const char *name)
+{
+    size_t n = m ? atomic_load_explicit(&m->n_types, memory_order_relaxed) : 0;
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(m->types[i], name) == 0)
+            return i;
+    if (!m || n == METRIC_TYPES_MAX || !(m->types[n] = strdup(name)))
+        return METRIC_TYPES_MAX;
+    atomic_store_explicit(&m->n_types, n + 1, memory_order_release);
+    return n;
+}
 
 static struct tenant_counts *tenant_of(struct metrics *m, const char *name)
 {
@@ -149,7 +159,8 @@ void metrics_note_finished(struct metrics *m, const char *tenant, enum task_stat
 /* NULL: no memory; then this one is not counted. */
 static struct histogram *histogram_of(struct metrics *m, enum metric_times which, size_t type)
 {
-    _Atomic(struct histogram *) *place = &m->histograms[which][type < m->n_types ? type : m->n_types];
+    bool is_named = type < atomic_load_explicit(&m->n_types, memory_order_relaxed);
+    _Atomic(struct histogram *) *place = &m->histograms[which][is_named ? type : METRIC_TYPES_MAX];
     struct histogram *histogram = atomic_load_explicit(place, memory_order_relaxed);
     if (histogram)
         return histogram;
@@ -213,8 +224,12 @@ void metrics_note_run(struct metrics *m, const struct metric_attempt *attempt, i
 bool metrics_histogram(struct metrics *m, enum metric_times which, size_t index, const char **ret_type, bool *ret_some,
                        struct metric_histogram *ret)
 {
-    if (index > m->n_types)
+    size_t n = atomic_load_explicit(&m->n_types, memory_order_acquire);
+    if (index > METRIC_TYPES_MAX)
         return false;
+    *ret_some = false;
+    if (index >= n && index < METRIC_TYPES_MAX)
+        return true;
     struct histogram *histogram = atomic_load_explicit(&m->histograms[which][index], memory_order_acquire);
     *ret_type = m->types[index];
     *ret_some = histogram != NULL;

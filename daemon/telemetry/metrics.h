@@ -2,8 +2,8 @@
  *
  * One writer (the engine's thread) and any number of readers: counters are plain atomic stores.  Each bucket of a
  * histogram remembers one sampled trace (an exemplar), renewed about once a second.
- * Labels are bounded: METRIC_TYPES_MAX task types, the others together as "other"; tenants that the configuration has
- * a section for, the others together as "*".
+ * Labels are bounded: METRIC_TYPES_MAX task types, the others together as "other"; tenants that the configuration had
+ * a section for at the start, the others together as "*".
  * Thread: metrics_note_* from the engine's alone; reading from any. */
 #ifndef SATCHEL_TELEMETRY_METRICS_H
 #define SATCHEL_TELEMETRY_METRICS_H
@@ -23,7 +23,7 @@ enum metric {
 struct metrics;
 
 struct metrics_options {      /* texts are copied */
-    const char *const *types; /* names of the task types, by their index */
+    const char *const *types; /* the first names of task types; metrics_type adds others */
     size_t n_types;
     const char *const *tenants;
     size_t n_tenants;
@@ -39,12 +39,14 @@ enum metric_result { RESULT_SUCCEEDED, RESULT_FAILED, RESULT_CANCELED, RESULT_LO
 
 struct metric_attempt {
     const struct task_spec *spec;
-    size_t type; /* SIZE_MAX: one that is not configured */
+    size_t type; /* of metrics_type */
     uint32_t number;
     bool own_trace;
     int64_t at_us; /* wall clock */
 };
 
+/* What counts a task type: its place, from the first time it is asked for and over all reloads. */
+size_t metrics_type(struct metrics *m, const char *name);
 void metrics_note_submitted(struct metrics *m, const char *tenant);
 void metrics_note_finished(struct metrics *m, const char *tenant, enum task_state state);
 void metrics_note_wait(struct metrics *m, const struct metric_attempt *attempt, int64_t wait_us);
@@ -70,7 +72,7 @@ struct metric_histogram {             /* a copy */
 
 enum metric_times { TIMES_WAIT, TIMES_RUN, TIMES_COUNT };
 
-/* The histograms in turn, by index from 0: false past the end.  *ret_type is good as long as the metrics;
+/* The histograms in turn, by index from 0: false past the end, which is METRIC_TYPES_MAX, the others'.  *ret_type is good as long as the metrics;
  * types that never ran have none: *ret_some is false. */
 bool metrics_histogram(struct metrics *m, enum metric_times which, size_t index, const char **ret_type, bool *ret_some,
                        struct metric_histogram *ret);

@@ -143,20 +143,20 @@ static void reload_takes_up_headers(void **state)
     json_decref(after);
 }
 
-/* What it cannot take up it names, and it serves on with what it had. */
+/* What it cannot take up it names, and that stays as it was. */
 static void reload_names_what_needs_a_restart(void **state)
 {
     (void)state;
-    reload("workers = 3\ntask \"hello\" { command = {\"/bin/echo\", \"hello\"} }\ntenant \"a\" { weight = 2 }\n",
-           "the configuration was reloaded");
-    static const char *const named[] = {"\"setting\":\"workers\"", "\"setting\":\"task\"", "\"setting\":\"tenant\""};
-    for (size_t i = 0; i < 3; i++)
-        assert_true(satcheld_log_has(&d, named[i]));
-    json_decref(submit(&d, NULL, "{\"task\":\"hello\"}", 422));
+    reload("workers = 3\ntenant_header = \"X-Team\"\n", "the configuration was reloaded");
+    assert_true(satcheld_log_has(&d, "\"setting\":\"workers\""));
+    assert_true(satcheld_log_has(&d, "\"setting\":\"tenant_header\""));
+    json_t *task = run(&d, "X-Tenant-ID: a\r\nX-Team: b\r\n", "{\"task\":\"satchel.noop\"}");
+    expect_text(task, "tenant", "a");
+    json_decref(task);
     satcheld_stop(&d);
     satcheld_start(&d);
-    json_t *task = run(&d, NULL, "{\"task\":\"hello\"}");
-    expect_text(task, "result", "hello\n");
+    task = run(&d, "X-Tenant-ID: a\r\nX-Team: b\r\n", "{\"task\":\"satchel.noop\"}");
+    expect_text(task, "tenant", "b");
     json_decref(task);
 }
 

@@ -241,7 +241,7 @@ int main(int argc, char **argv)
     if (argc == 1)
         run_seeds();
     request_context_release(&plain);
-    registry_free(registry);
+    registry_unref(registry);
     config_unref(config);
     return status;
 }

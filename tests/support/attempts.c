@@ -101,7 +101,7 @@ void bench_release(struct bench *bench)
     if (bench->pool)
         pool_stop(bench->pool);
     pool_free(bench->pool);
-    registry_free(bench->registry);
+    registry_unref(bench->registry);
     while (bench->reports) {
         struct attempt *attempt = bench->reports;
         bench->reports = (struct attempt *)attempt->mail.next;

@@ -45,7 +45,7 @@ static inline void fixture_init(struct fixture *f, const char *settings)
 
 static inline void fixture_release(struct fixture *f)
 {
-    registry_free(f->registry);
+    registry_unref(f->registry);
     config_unref(f->config);
 }
 

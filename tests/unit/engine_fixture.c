@@ -263,13 +263,20 @@ static void counters(struct store *store, uint64_t *ret_commits, uint64_t *ret_s
     *ret_commits = *ret_syncs = 0;
 }
 
+static void set_limits(struct store *store, int64_t retain_us, size_t max_log)
+{
+    (void)store;
+    the_store->retain_us = retain_us;
+    the_store->max_log = max_log;
+}
+
 static void close_store(struct store *store)
 {
     (void)store;
 }
 
-static const struct store_ops memory_ops = {close_store, commit, each_waiting, load,    find_key,
-                                            purge,       idle,   greatest_seq, counters};
+static const struct store_ops memory_ops = {close_store, commit, each_waiting, load,     find_key,
+                                            purge,       idle,   greatest_seq, counters, set_limits};
 
 /* ---- the registry ---- */
 
@@ -277,16 +284,30 @@ static const struct task_type types[] = {{.name = "work", .index = 0}, {.name = 
 
 const struct task_type *registry_at(const struct registry *registry, size_t index)
 {
-    (void)registry;
+    if (registry)
+        return index < registry->n ? &registry->types[index] : NULL;
     return index < 2 ? &types[index] : NULL;
 }
 
 const struct task_type *registry_find(const struct registry *registry, struct slice name)
 {
     for (size_t i = 0; registry_at(registry, i); i++)
-        if (slice_eq_str(name, types[i].name))
-            return &types[i];
+        if (slice_eq_str(name, registry_at(registry, i)->name))
+            return registry_at(registry, i);
     return NULL;
+}
+
+struct registry *registry_ref(struct registry *registry)
+{
+    if (registry)
+        atomic_fetch_add(&registry->refs, 1);
+    return registry;
+}
+
+void registry_unref(struct registry *registry)
+{
+    if (registry)
+        atomic_fetch_sub(&registry->refs, 1);
 }
 
 /* ---- calls ---- */

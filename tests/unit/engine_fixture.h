@@ -37,7 +37,15 @@ struct memory_store {
     unsigned refuse_percent, busy_percent; /* of commits and of reads, at random */
     uint64_t random;
     enum store_result purge_result;
+    int64_t retain_us; /* of set_limits */
+    size_t max_log;
     uint64_t commits, writes, inserted, ended[TASK_STATE_COUNT];
+};
+
+struct registry { /* NULL as a registry: "work" and "one", which runs one at a time */
+    atomic_int refs;
+    struct task_type types[4]; /* their `registry` is this one */
+    size_t n;
 };
 
 struct test_call {

@@ -88,6 +88,32 @@ static void buckets(void **state)
     task_spec_unref(spec);
 }
 
+/* A reload brings new types; those that are known keep their place, and past the last place all are "other". */
+static void types_come_later(void **state)
+{
+    (void)state;
+    struct task_spec *spec = make_spec("acme", "01");
+    const char *type;
+    bool some;
+    struct metric_histogram histogram;
+    assert_int_equal(metrics_type(m, "sleep"), 1);
+    assert_int_equal(metrics_type(m, "new"), 2);
+    assert_int_equal(metrics_type(m, "new"), 2);
+    run(spec, 2, 1, 1);
+    assert_true(metrics_histogram(m, TIMES_RUN, 2, &type, &some, &histogram));
+    assert_true(some);
+    assert_string_equal(type, "new");
+    for (unsigned i = 3; i < METRIC_TYPES_MAX; i++) {
+        char name[16];
+        (void)snprintf(name, sizeof name, "t%u", i);
+        assert_int_equal(metrics_type(m, name), i);
+    }
+    assert_int_equal(metrics_type(m, "one more"), METRIC_TYPES_MAX);
+    assert_int_equal(metrics_type(m, "t3"), 3);
+    assert_int_equal(metrics_type(NULL, "t3"), METRIC_TYPES_MAX);
+    task_spec_unref(spec);
+}
+
 static void types_that_never_ran_have_none(void **state)
 {
     (void)state;
@@ -102,9 +128,12 @@ static void types_that_never_ran_have_none(void **state)
     assert_false(some);
     assert_string_equal(type, "echo");
     assert_true(metrics_histogram(m, TIMES_RUN, 2, &type, &some, &histogram));
+    assert_false(some);
+    assert_true(metrics_histogram(m, TIMES_RUN, METRIC_TYPES_MAX, &type, &some, &histogram));
+    assert_true(some);
     assert_string_equal(type, "other");
     assert_int_equal(histogram.buckets[0], 2);
-    assert_false(metrics_histogram(m, TIMES_RUN, 3, &type, &some, &histogram));
+    assert_false(metrics_histogram(m, TIMES_RUN, METRIC_TYPES_MAX + 1, &type, &some, &histogram));
     assert_true(metrics_histogram(m, TIMES_WAIT, 1, &type, &some, &histogram));
     assert_false(some);
     task_spec_unref(spec);
@@ -332,6 +361,7 @@ int main(void)
     static const struct CMUnitTest tests[] = {
         TEST(buckets),
         TEST(types_that_never_ran_have_none),
+        TEST(types_come_later),
         TEST(exemplars),
         TEST(tenants_without_a_section_are_one),
         TEST(tenants_only_where_configured),

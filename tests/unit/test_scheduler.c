@@ -22,6 +22,14 @@ const struct task_type *registry_at(const struct registry *registry, size_t inde
     return index < sizeof types / sizeof types[0] ? &types[index] : NULL;
 }
 
+const struct task_type *registry_find(const struct registry *registry, struct slice name)
+{
+    for (size_t i = 0; registry_at(registry, i); i++)
+        if (slice_eq_str(name, registry_at(registry, i)->name))
+            return registry_at(registry, i);
+    return NULL;
+}
+
 struct fixture {
     struct entries entries;
     struct scheduler s;
@@ -68,7 +76,9 @@ static struct entry *add(struct fixture *f, const char *tenant, int type, int pr
     assert_non_null(entry);
     entry->priority = (uint8_t)priority;
     entry->run_at_us = (int64_t)f->next_id;
-    assert_int_equal(scheduler_attach(&f->s, entry, slice_str(tenant), type < 0 ? NULL : &types[type]), 0);
+    assert_int_equal(scheduler_attach(&f->s, entry, slice_str(tenant), slice_str(type < 0 ? "gone" : types[type].name),
+                                      type < 0 ? NULL : &types[type]),
+                     0);
     return entry;
 }
 
