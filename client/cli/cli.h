@@ -3,6 +3,7 @@
  *   submit.c     submit and run                            task.c       get, wait, result, cancel, retry, delete
  *   list.c       list                                      env.c        env
  *   follow.c     logs, watch                               details.c    context
+ *   doctor.c     doctor, with doctor_*.c
  *   connect.c    the client that the options describe      context.c    the context of the environment
  *   print.c      human and JSON output, errors             interrupt.c  Ctrl-C
  * Exit codes (sysexits and timeout(1)): 0 done, 1 the task failed, 64 usage, 65 bad data, 69 not reachable, 75 try
