@@ -338,7 +338,7 @@ static struct entry *tenant_first(const struct scheduler *s, const struct tenant
         if (!lane_may_run(s, lane))
             continue;
         struct entry *first = lane_first(s, lane, &priority);
-        if (priority > best_priority || (priority == best_priority && first->run_at_us < best->run_at_us)) {
+        if (!best || priority > best_priority || (priority == best_priority && first->run_at_us < best->run_at_us)) {
             best = first;
             best_priority = priority;
         }

@@ -87,7 +87,7 @@ struct type_state *scheduler_types(const struct registry *registry); /* NULL: no
 void scheduler_set_registry(struct scheduler *s, const struct registry *registry, struct type_state *types);
 
 /* Attaches an entry to its lane (made where missing).  0 or -ENOMEM. */
-int scheduler_attach(struct scheduler *s, struct entry *entry, struct slice tenant, struct slice name,
+int scheduler_attach(struct scheduler *s, struct entry *entry, struct slice tenant_name, struct slice name,
                      const struct task_type *type);
 void scheduler_detach(struct scheduler *s, struct entry *entry); /* the entry is not queued any more */
 struct lane *scheduler_lane(const struct scheduler *s, const struct entry *entry);
