@@ -46,11 +46,11 @@ struct http_task {
 
 struct http_request;
 
-int http_register(struct registry *registry, const struct config_task *task, char *error, size_t error_size);
+int http_register(struct registry *registry, const struct config_task *config, char *error, size_t error_size);
 /* A task of settings that are not in the configuration's files; `config` must outlive it.  NULL and `error`. */
 struct http_task *http_task_new(const struct config_task *config, const struct config *all, char *error,
                                 size_t error_size);
-void http_task_free(void *task);
+void http_task_free(void *arg);
 /* One attempt.  `prepare` (may be NULL) completes the request; false: it has ended the attempt. */
 void http_task_run(const struct http_task *task, struct attempt *attempt,
                    bool (*prepare)(struct attempt *attempt, struct http_request *request));

@@ -238,7 +238,7 @@ satchel_call *satchel_async(void *(*fn)(void *arg), void *arg)
     }
     if (accepted)
         return call;
-    satchel_call_unref(call);
+    atomic_store(&call->refs, 1); /* the pool's went with it */
     satchel_call_unref(call);
     return NULL;
 }

@@ -31,7 +31,7 @@ static _Atomic uint64_t seen[32]; /* by first letter: a bit per length (modulo 6
 
 static char lower(char c)
 {
-    return c >= 'A' && c <= 'Z' ? (char)(c + 32) : c;
+    return (char)(c >= 'A' && c <= 'Z' ? c + 32 : c);
 }
 
 bool same_name(const char *a, size_t a_len, const char *b, size_t b_len)

@@ -231,7 +231,7 @@ static bool replace_all(struct node **link, satchel_var *var, satchel_value *val
     patch->link = link;
     patch->stale = *link;
     if (!value)
-        return take_at(*link, var, level, &patch->fresh);
+        return *link && take_at(*link, var, level, &patch->fresh); /* what is taken out is there */
     patch->fresh = put_at(*link, var, value, level);
     patch->value = patch->fresh ? value : NULL; /* the reference that was handed over is one too many */
     return patch->fresh != NULL;
