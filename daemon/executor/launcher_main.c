@@ -51,6 +51,8 @@ struct run {
     char **arguments, **variables;
     char *candidate; /* room for a path that is tried */
     pid_t pid;
+    bool stopping, killing; /* it was told to end; its time for that is over */
+    bool reaped;            /* its group's number may be somebody else's */
 };
 
 /* ---- the socket ---- */
@@ -108,8 +110,15 @@ static void reply_refused(const struct run *run, int why, enum launch_step step)
 
 /* ---- taking everything down ---- */
 
-/* Sends SIGKILL to each process whose parent this one is; false: the kernel has no such list. */
-static bool kill_listed_children(void)
+/* To a child; `spared` is a process group that is left out (0: none). */
+static void send_signal(pid_t pid, int number, pid_t spared)
+{
+    if (!spared || getpgid(pid) != spared)
+        (void)kill(pid, number);
+}
+
+/* Sends a signal to each process whose parent this one is; false: the kernel has no such list. */
+static bool signal_listed_children(int number, pid_t spared)
 {
     char path[64], text[4096];
     (void)snprintf(path, sizeof path, "/proc/self/task/%d/children", (int)own_pid);
@@ -125,7 +134,7 @@ static bool kill_listed_children(void)
                 continue;
             }
             if (pid > 1)
-                (void)kill((pid_t)pid, SIGKILL);
+                send_signal((pid_t)pid, number, spared);
             pid = 0;
         }
     (void)close(fd);
@@ -149,15 +158,21 @@ static bool is_child(const char *pid)
     return behind_name && sscanf(behind_name + 1, " %*c %d", &parent) == 1 && parent == own_pid;
 }
 
-static void kill_found_children(void)
+static void signal_found_children(int number, pid_t spared)
 {
     DIR *proc = opendir("/proc");
     if (!proc)
         return;
     for (struct dirent *entry; (entry = readdir(proc)) != NULL;)
         if (entry->d_name[0] >= '1' && entry->d_name[0] <= '9' && is_child(entry->d_name))
-            (void)kill((pid_t)atoi(entry->d_name), SIGKILL);
+            send_signal((pid_t)atoi(entry->d_name), number, spared);
     (void)closedir(proc);
+}
+
+static void signal_children(int number, pid_t spared)
+{
+    if (!signal_listed_children(number, spared))
+        signal_found_children(number, spared);
 }
 
 static void nap(int milliseconds)
@@ -187,8 +202,7 @@ static bool kill_tree(int64_t limit_ms)
             return true; /* ECHILD */
         if (now_ms() >= end)
             return false;
-        if (!kill_listed_children())
-            kill_found_children();
+        signal_children(SIGKILL, 0);
         nap(20);
     }
 }
@@ -348,7 +362,7 @@ static bool has_ended(pid_t pid)
     return waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == pid;
 }
 
-static void obey(const struct run *run)
+static void obey(struct run *run)
 {
     struct launch_order order;
     int fds[3] = {-1, -1, -1};
@@ -356,11 +370,14 @@ static void obey(const struct run *run)
         finish();
     if (order.run != run->order.run)
         return;
-    if (order.kind == LAUNCH_TERM) {
+    if (order.kind == LAUNCH_TERM && !run->stopping) {
+        run->stopping = true;
         (void)kill(-run->pid, SIGTERM);
         (void)kill(-run->pid, SIGCONT); /* a stopped one hears it too */
     } else if (order.kind == LAUNCH_KILL) {
-        (void)kill(-run->pid, SIGKILL);
+        run->killing = true;
+        if (!run->reaped)
+            (void)kill(-run->pid, SIGKILL);
     }
 }
 
@@ -375,7 +392,7 @@ static void reap_orphans(pid_t leader)
     }
 }
 
-static void wait_for_end(const struct run *run)
+static void wait_for_end(struct run *run)
 {
     while (!has_ended(run->pid)) {
         struct pollfd from = {.fd = LAUNCH_SOCKET, .events = POLLIN};
@@ -388,13 +405,41 @@ static void wait_for_end(const struct run *run)
     }
 }
 
+/* The command was told to end and did: what it leaves behind has the rest of the time, which satcheld measures.  Its
+ * group has had SIGTERM; what left the group gets it now, or when it becomes ours, and once more for each that ends. */
+static void wait_for_rest(struct run *run)
+{
+    bool look = true;
+    while (!run->killing) {
+        pid_t pid;
+        do {
+            pid = waitpid(-1, NULL, WNOHANG);
+            look = look || pid > 0;
+        } while (pid > 0 || (pid < 0 && errno == EINTR));
+        if (pid < 0)
+            return; /* ECHILD */
+        if (look)
+            signal_children(SIGTERM, run->pid);
+        look = false;
+        struct pollfd from = {.fd = LAUNCH_SOCKET, .events = POLLIN};
+        if (parent_gone)
+            finish();
+        if (ppoll(&from, 1, NULL, &asleep) > 0)
+            obey(run);
+    }
+}
+
 static void tell_end(struct run *run)
 {
     struct rusage usage = {0};
     int status = 0;
-    (void)kill(-run->pid, SIGKILL); /* its zombie keeps the group's number ours */
+    if (!run->stopping || run->killing)
+        (void)kill(-run->pid, SIGKILL); /* its zombie keeps the group's number ours */
     while (wait4(run->pid, &status, 0, &usage) < 0 && errno == EINTR) {
     }
+    run->reaped = true;
+    if (run->stopping)
+        wait_for_rest(run);
     bool gone = kill_tree(SURVIVORS_MS);
     struct launch_reply r = {
         .event = LAUNCH_ENDED,

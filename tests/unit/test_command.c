@@ -534,7 +534,7 @@ static struct mark mark_new(const char *name)
 static struct attempt *start_script(struct bench *bench, const char *script, satchel_cancel **ret_cancel)
 {
     static char whole[1000];
-    snprintf(whole, sizeof whole, "M=%s; %s", folder, script);
+    snprintf(whole, sizeof whole, "export M=%s; %s", folder, script);
     struct config_task *task = shell(whole);
     task->kill_grace_us = 300000;
     open_bench(bench, task, 1);
@@ -593,6 +593,45 @@ static void test_cancel_lets_it_clean_up(void **state)
     assert_true(attempt->outcome->has_exit_code);
     assert_int_equal(attempt->outcome->exit_code, 3);
     close_bench(&bench, attempt);
+}
+
+/* What the command leaves behind when it ends on SIGTERM has the rest of the grace time, too. */
+static void test_cancel_lets_grandchildren_clean_up(void **state)
+{
+    static const char *const scripts[] = {
+        /* in its group: SIGTERM reaches both at once, and the leader is the first to go */
+        "sh -c 'trap \"sleep 0.1; echo \\$\\$ >$M/cleaned; exit\" TERM; echo $$ >$M/pid; "
+        "while :; do sleep 0.02; done' & trap 'exit 0' TERM; wait",
+        /* in a session of its own: it is told when the leader has gone */
+        "setsid sh -c 'trap \"sleep 0.1; echo \\$\\$ >$M/cleaned; exit\" TERM; echo $$ >$M/pid; "
+        "while :; do sleep 0.02; done' & trap 'exit 0' TERM; wait",
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof scripts / sizeof scripts[0]; i++) {
+        struct bench bench;
+        satchel_cancel *cancel;
+        struct mark mark = mark_new("pid"), cleaned = mark_new("cleaned");
+        start_script(&bench, scripts[i], &cancel);
+        assert_true(wait_until(is_written, &mark));
+        satchel_cancel_fire(cancel, CANCEL_REQUESTED);
+        satchel_cancel_unref(cancel);
+        struct attempt *attempt = bench_wait(&bench, 1);
+        assert_true(is_written(&cleaned));
+        assert_int_equal(outcome_error(attempt), ERROR_TYPE_CANCELED);
+        assert_true(attempt->outcome->has_exit_code);
+        assert_int_equal(attempt->outcome->exit_code, 0);
+        close_bench(&bench, attempt);
+    }
+}
+
+/* ... and no more than that. */
+static void test_grandchildren_that_do_not_end(void **state)
+{
+    (void)state;
+    check_cancel("sh -c 'trap \"\" TERM; echo $$ >$M/pid; while :; do sleep 1; done' & trap 'exit 0' TERM; wait",
+                 CANCEL_REQUESTED, ERROR_TYPE_CANCELED, ATTEMPT_FAILED_FINAL);
+    check_cancel("setsid sh -c 'trap \"\" TERM; echo $$ >$M/pid; while :; do sleep 1; done' & trap 'exit 0' TERM; wait",
+                 CANCEL_TIMEOUT, ERROR_TYPE_TIMEOUT, ATTEMPT_FAILED);
 }
 
 static void test_cancel_of_a_stopped_one(void **state)
@@ -905,6 +944,8 @@ int main(void)
         cmocka_unit_test(test_cancel),
         cmocka_unit_test(test_cancel_of_one_that_ignores_it),
         cmocka_unit_test(test_cancel_lets_it_clean_up),
+        cmocka_unit_test(test_cancel_lets_grandchildren_clean_up),
+        cmocka_unit_test(test_grandchildren_that_do_not_end),
         cmocka_unit_test(test_cancel_of_a_stopped_one),
         cmocka_unit_test(test_grandchildren_end_with_the_command),
         cmocka_unit_test(test_grandchildren_end_with_a_cancellation),
