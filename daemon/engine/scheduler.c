@@ -7,6 +7,7 @@
 #define UNKNOWN_CHARGE_NS 1000000
 #define SAMPLES_KNOWN 8u
 #define QUICK_NS 2000
+#define BEHIND_PART 4 /* see begin_at */
 
 static const struct queue empty_queue = {ENTRY_NONE, ENTRY_NONE};
 
@@ -252,11 +253,23 @@ static bool is_suspect(const struct entry *entry)
     return entry->lost >= SUSPECT_LOST;
 }
 
-static void activate(struct scheduler *s, struct tenant *tenant)
+/* Time spent idle is no credit; and who comes begins a part of its task behind, or those who come and go without end
+ * would all begin at the same time and keep out for ever who has run already. */
+static int64_t begin_at(const struct scheduler *s, const struct tenant *tenant, const struct entry *entry)
+{
+    int64_t expected = scheduler_expected_ns(s, entry);
+    if (expected == INT64_MAX)
+        expected = UNKNOWN_CHARGE_NS;
+    if (expected < LEAST_CHARGE_NS)
+        expected = LEAST_CHARGE_NS;
+    return s->vtime + (int64_t)((double)(expected / BEHIND_PART) / tenant->limits.weight);
+}
+
+static void activate(struct scheduler *s, struct tenant *tenant, const struct entry *entry)
 {
     if (tenant->heap_slot == HEAP_NONE && !tenant->blocked) {
-        if (tenant->vtime < s->vtime)
-            tenant->vtime = s->vtime;                                 /* time spent idle is no credit */
+        if (tenant->vtime <= s->vtime)
+            tenant->vtime = begin_at(s, tenant, entry);
         (void)heap_set(&s->ready, &tenant->heap_slot, tenant->vtime); /* room was reserved */
     } else if (tenant->blocked) {
         unblock(tenant); /* something new: perhaps of a type that may run */
@@ -275,7 +288,7 @@ static void enqueue(struct scheduler *s, struct entry *entry, bool first)
     link_entry(s, &lane->queues[entry->priority], entry, first);
     lane->mask |= (uint16_t)(1u << entry->priority);
     lane->tenant->queued++;
-    activate(s, lane->tenant);
+    activate(s, lane->tenant, entry);
 }
 
 void scheduler_enqueue(struct scheduler *s, struct entry *entry)

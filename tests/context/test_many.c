@@ -218,6 +218,9 @@ static void expect_as_before(double before[N_COUNTS])
         print_message("%s: %.0f before, %.0f after\n", counts[i], before[i], after[i]);
     assert_true(idle);
     char *text = metrics();
+    assert_int_equal(metric_of(text, "satchel_tasks{state=\"queued\"}"), 0); /* none was forgotten either */
+    assert_int_equal(metric_of(text, "satchel_tasks{state=\"running\"}"), 0);
+    assert_int_equal(metric_of(text, "satchel_tasks{state=\"scheduled\"}"), 0);
     assert_int_equal(metric_of(text, "satchel_context_misuse_total"), 0);
     assert_int_equal(metric_of(text, "satchel_context_violations_total"), 0);
     free(text);

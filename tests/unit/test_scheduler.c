@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <cmocka.h>
 
@@ -140,6 +141,37 @@ static void test_a_dequeued_task_is_not_picked(void **state)
     entries_remove(&f->entries, middle);
     run_one(f, 1000);
     assert_ptr_equal(scheduler_pick(&f->s), last);
+}
+
+/* Tenants that come, run one task and are gone, without end, always others waiting: they do not keep out for ever who is
+ * ahead of them, and who stays gets a good part of its share. */
+static void test_newcomers_keep_nobody_out(void **state)
+{
+    enum { WAITING = 3 };
+    struct fixture *f = *state;
+    static const int64_t lengths[] = {5000, 100000, 1000000000};
+    char name[24];
+    for (size_t l = 0; l < 3; l++) {
+        int n_stays = 0, first = -1;
+        (void)queue(f, "stays", 0, 4);
+        (void)queue(f, "stays", 0, 4);
+        run_one(f, 30 * lengths[l]); /* ahead of the others by this much */
+        for (int i = -WAITING; i < 3000; i++) {
+            struct entry *entry = scheduler_pick(&f->s);
+            bool stays = strcmp(scheduler_lane(&f->s, entry)->tenant->name, "stays") == 0;
+            (void)snprintf(name, sizeof name, stays && i >= 0 ? "stays" : "new%zu.%d", l, i);
+            (void)queue(f, name, 0, 4);
+            if (i < 0)
+                continue;
+            first = stays && first < 0 ? i : first;
+            n_stays += stays;
+            finish(f, entry, scheduler_start(&f->s, entry), lengths[l]);
+        }
+        assert_in_range(first, 0, 600);
+        assert_in_range(n_stays, 3000 / (5 * WAITING), 3000 / 2);
+        while (scheduler_pick(&f->s))
+            run_one(f, lengths[l]);
+    }
 }
 
 /* Everybody has work at all times; how much run time did each tenant get?  Lengths differ between tenants. */
@@ -322,6 +354,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_priority_then_order_within_a_tenant, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_withdrawn_claim_is_first_again, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_dequeued_task_is_not_picked, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_newcomers_keep_nobody_out, setup, teardown),
         cmocka_unit_test_setup_teardown(test_shares_follow_the_weights, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_newcomer_waits_for_one_task_at_most, setup, teardown),
         cmocka_unit_test_setup_teardown(test_idle_time_is_no_credit, setup, teardown),
