@@ -178,6 +178,13 @@ void look_BY_HAND(struct seen *s)
     json_decref(task);
 }
 
+/* The submission's own deadline is the earlier one. */
+void look_LIMITED(struct seen *s)
+{
+    look_at(s, run_all("\"task\":\"seen\",\"deadline\":\"2098-01-01T00:00:00Z\""), 1);
+    seen_own(s, V_DEADLINE, "2098-01-01T00:00:00.000000Z");
+}
+
 /* ---- sub-tasks ---- */
 
 static void look_at_child(struct seen *s, const json_t *parent, const char *id)

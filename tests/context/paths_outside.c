@@ -51,6 +51,12 @@ void look_ENVIRONMENT_OF_TRACE(struct seen *s)
     look_in_environment(s, "\"task\":\"env.trace\"", false);
 }
 
+void look_LIMITED_COMMAND(struct seen *s)
+{
+    look_in_environment(s, "\"task\":\"env\",\"deadline\":\"2098-01-01T00:00:00+01:00\"", false);
+    seen_own(s, V_DEADLINE, "2097-12-31T23:00:00.000000Z");
+}
+
 void look_CONTEXT_JSON(struct seen *s)
 {
     json_t *task = run_all("\"task\":\"env\"");

@@ -219,8 +219,8 @@ static bool is_ours(const char *name)
 static void all_threads_of_the_daemon(void **state)
 {
     (void)state;
-    struct satcheld d;
-    struct receiver receiver;
+    static struct satcheld d;
+    static struct receiver receiver;
     char config[256], path[64], line[64];
     unsigned n = 0, foreign = 0;
     receiver_start(&receiver);
@@ -246,8 +246,8 @@ static void all_threads_of_the_daemon(void **state)
         }
     }
     (void)closedir(threads);
-    assert_int_equal(foreign, 0);
-    assert_true(n >= 3 + 4); /* workers, loops, engine, reader, exporter */
+    assert_in_range(foreign, 0, SANITIZED); /* a sanitizer may have one of its own */
+    assert_true(n >= 3 + 4);                /* workers, loops, engine, reader, exporter */
     struct answer answer = {0};
     ask(&d, &answer, "GET", "/metrics", NULL, NULL);
     assert_non_null(strstr(answer.body, "\nsatchel_context_violations_total 0\n"));
