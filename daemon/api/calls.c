@@ -57,6 +57,45 @@ struct api_call *call_new(struct visit *visit, size_t size, bool (*answer)(struc
     return call;
 }
 
+/* ---- reading the request ---- */
+
+void visit_fail(struct visit *visit, const struct problem *problem)
+{
+    struct reply reply;
+    reply_begin(&reply, visit->exchange, visit->caller.request_id);
+    reply_problem(&reply, problem);
+}
+
+bool visit_read_query(struct visit *visit, const char *const *known, struct params *ret)
+{
+    struct problem problem = {0};
+    if (params_parse(visit->request->query, known, ret, &problem) == 0)
+        return true;
+    visit_fail(visit, &problem);
+    return false;
+}
+
+bool visit_read_id(struct visit *visit, struct task_id *ret)
+{
+    struct reply reply;
+    if (task_id_parse(visit->task.data, visit->task.len, ret))
+        return true;
+    reply_begin(&reply, visit->exchange, visit->caller.request_id);
+    reply_field(&reply, "Vary", SLICE_LITERAL("Prefer"));
+    reply_not_found(&reply); /* what is not an id is a task that does not exist */
+    return false;
+}
+
+bool visit_read_nothing(struct visit *visit)
+{
+    static const char *const none[] = {NULL};
+    struct params params;
+    if (!visit_read_query(visit, none, &params))
+        return false;
+    params_release(&params);
+    return true;
+}
+
 /* ---- the way back ---- */
 
 static void on_back(struct loop_mail *mail)
@@ -129,6 +168,8 @@ void call_post_engine(struct api_call *call, struct http_exchange *exchange, enu
 {
     struct engine_call *engine = &call->engine;
     struct task_spec *spec = call->holds == CALL_ENGINE ? engine->spec : NULL;
+    if (call->holds == CALL_READER)
+        drop_held(call);
     call->holds = CALL_ENGINE;
     engine->spec = spec;
     engine->kind = kind;
@@ -147,8 +188,7 @@ void call_post_engine(struct api_call *call, struct http_exchange *exchange, enu
 void call_post_reader(struct api_call *call, struct http_exchange *exchange, enum read_kind kind)
 {
     struct list_query query = call->holds == CALL_READER ? call->read.query : (struct list_query){0};
-    if (call->holds == CALL_ENGINE)
-        drop_held(call);
+    drop_held(call);
     call->holds = CALL_READER;
     call->read = (struct read_call){.kind = kind,
                                     .deliver = on_reader_delivered,

@@ -7,6 +7,7 @@
 #define SATCHEL_API_CALLS_H
 
 #include "api/internal.h"
+#include "api/params.h"
 #include "api/reply.h"
 
 enum call_view { VIEW_TASK, VIEW_RESULT };
@@ -47,6 +48,12 @@ void call_release(struct api_call *call);
 void call_post_engine(struct api_call *call, struct http_exchange *exchange, enum engine_call_kind kind,
                       int64_t wait_ns);
 void call_post_reader(struct api_call *call, struct http_exchange *exchange, enum read_kind kind);
+/* What a request about a task begins with: its query (`known`, NULL-ended, may be given), or none, and the id of the
+ * path.  False: replied. */
+bool visit_read_query(struct visit *visit, const char *const *known, struct params *ret);
+bool visit_read_nothing(struct visit *visit);
+bool visit_read_id(struct visit *visit, struct task_id *ret);
+void visit_fail(struct visit *visit, const struct problem *problem);
 void call_reply_begin(const struct api_call *call, struct http_exchange *exchange, struct reply *ret);
 /* The problem that an engine's result means, replied. */
 void call_reply_refused(struct api_call *call, struct http_exchange *exchange);

@@ -11,7 +11,6 @@
 #include <strings.h>
 
 #include "api/calls.h"
-#include "api/params.h"
 #include "executor/executor.h"
 #include "proto/json_in.h"
 #include "task/attempts.h"
@@ -361,21 +360,9 @@ static bool answer_task(struct api_call *call, struct http_exchange *exchange)
 
 void on_context(struct visit *visit)
 {
-    static const char *const none[] = {NULL};
-    struct params params;
-    struct problem problem = {0};
-    struct reply reply;
     struct task_id id;
-    reply_begin(&reply, visit->exchange, visit->caller.request_id);
-    if (params_parse(visit->request->query, none, &params, &problem) < 0) {
-        reply_problem(&reply, &problem);
+    if (!visit_read_nothing(visit) || !visit_read_id(visit, &id))
         return;
-    }
-    params_release(&params);
-    if (!task_id_parse(visit->task.data, visit->task.len, &id)) {
-        reply_not_found(&reply);
-        return;
-    }
     struct api_call *call = call_new(visit, sizeof(struct context_call), answer_task);
     if (!call)
         return;

@@ -10,7 +10,6 @@
 #include <stdlib.h>
 
 #include "api/follow.h"
-#include "api/params.h"
 #include "task/render.h"
 
 struct events {
@@ -162,21 +161,9 @@ static void resume(struct events *own, struct slice id)
 
 void on_events(struct visit *visit)
 {
-    static const char *const none[] = {NULL};
-    struct params params;
-    struct problem problem = {0};
-    struct reply reply;
     struct task_id id;
-    reply_begin(&reply, visit->exchange, visit->caller.request_id);
-    if (params_parse(visit->request->query, none, &params, &problem) < 0) {
-        reply_problem(&reply, &problem);
+    if (!visit_read_nothing(visit) || !visit_read_id(visit, &id))
         return;
-    }
-    params_release(&params);
-    if (!task_id_parse(visit->task.data, visit->task.len, &id)) {
-        reply_not_found(&reply);
-        return;
-    }
     struct events *own = (struct events *)follow_new(visit, sizeof *own);
     if (!own)
         return;

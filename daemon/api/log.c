@@ -2,7 +2,6 @@
 #include <stdio.h>
 
 #include "api/follow.h"
-#include "api/params.h"
 
 static bool begin(struct follow *follow, struct http_exchange *exchange, const struct read_call *read)
 {
@@ -34,37 +33,25 @@ static void beat(struct follow *follow, struct http_exchange *exchange)
     (void)follow, (void)exchange; /* plain text has nothing that means nothing */
 }
 
-/* False: it says neither, or something else was asked for. */
-static bool read_follow(struct visit *visit, bool *ret, struct problem *reterr)
+void on_log(struct visit *visit)
 {
     static const char *const known[] = {"follow", NULL};
     struct params params;
-    if (params_parse(visit->request->query, known, &params, reterr) < 0)
-        return false;
-    struct slice value = params_get(&params, "follow");
-    *ret = value.data && slice_eq_str(value, "true");
-    bool good = !value.data || *ret || slice_eq_str(value, "false");
-    params_release(&params);
-    if (!good)
-        problem_set(reterr, PROBLEM_INVALID_PARAMETER, "Query parameter \"follow\": it must be true or false.");
-    return good;
-}
-
-void on_log(struct visit *visit)
-{
-    struct problem problem = {0};
-    struct reply reply;
     struct task_id id;
-    bool following;
-    reply_begin(&reply, visit->exchange, visit->caller.request_id);
-    if (!read_follow(visit, &following, &problem)) {
-        reply_problem(&reply, &problem);
+    if (!visit_read_query(visit, known, &params))
+        return;
+    struct slice value = params_get(&params, "follow");
+    bool following = value.data && slice_eq_str(value, "true");
+    bool good = !value.data || following || slice_eq_str(value, "false");
+    params_release(&params);
+    if (!good) {
+        struct problem problem = {0};
+        problem_set(&problem, PROBLEM_INVALID_PARAMETER, "Query parameter \"follow\": it must be true or false.");
+        visit_fail(visit, &problem);
         return;
     }
-    if (!task_id_parse(visit->task.data, visit->task.len, &id)) {
-        reply_not_found(&reply);
+    if (!visit_read_id(visit, &id))
         return;
-    }
     struct follow *follow = follow_new(visit, sizeof *follow);
     if (!follow)
         return;

@@ -8,13 +8,6 @@
 #include "api/wait.h"
 #include "task/submission.h"
 
-static void fail(struct visit *visit, const struct problem *problem)
-{
-    struct reply reply;
-    reply_begin(&reply, visit->exchange, visit->caller.request_id);
-    reply_problem(&reply, problem);
-}
-
 /* ---- idempotency ---- */
 
 static bool digest(const void *data, size_t len, unsigned char out[STORE_KEY_SIZE])
@@ -86,7 +79,7 @@ static void post(struct visit *visit, struct submission *submission, struct slic
         struct problem problem = {0};
         problem_set(&problem, PROBLEM_OVERLOADED, "The idempotency key cannot be hashed; try again later.");
         problem.retry_after_s = 1;
-        fail(visit, &problem);
+        visit_fail(visit, &problem);
         call_release(call);
         return;
     }
@@ -105,12 +98,12 @@ void on_submit(struct visit *visit)
     struct submission submission;
     if (idempotency_key_read(visit->request, key_text, &header_key, &problem) < 0 ||
         read_submission(visit, &submission, &problem) < 0) {
-        fail(visit, &problem);
+        visit_fail(visit, &problem);
         return;
     }
     if (choose_key(header_key, submission.idempotency_key, &key, &problem) < 0) {
         task_spec_unref(submission.spec);
-        fail(visit, &problem);
+        visit_fail(visit, &problem);
         return;
     }
     prefer_read(visit->request, &prefer);

@@ -11,25 +11,6 @@
 #include "api/wait.h"
 #include "proto/timetext.h"
 
-static void fail(struct visit *visit, const struct problem *problem)
-{
-    struct reply reply;
-    reply_begin(&reply, visit->exchange, visit->caller.request_id);
-    reply_problem(&reply, problem);
-}
-
-/* False: replied.  What is not an id is a task that does not exist. */
-static bool read_id(struct visit *visit, struct task_id *ret)
-{
-    if (task_id_parse(visit->task.data, visit->task.len, ret))
-        return true;
-    struct reply reply;
-    reply_begin(&reply, visit->exchange, visit->caller.request_id);
-    reply_field(&reply, "Vary", SLICE_LITERAL("Prefer"));
-    reply_not_found(&reply);
-    return false;
-}
-
 /* ---- views of a task ---- */
 
 static void reply_result(struct reply *reply, const struct task_record *record, const char *node)
@@ -156,16 +137,14 @@ static bool read_query(struct visit *visit, enum call_view view, struct view_opt
     static const char *const of_task[] = {"wait", "attempts", NULL}, *const of_result[] = {"wait", NULL};
     struct params params;
     struct problem problem = {0};
-    if (params_parse(visit->request->query, view == VIEW_TASK ? of_task : of_result, &params, &problem) < 0) {
-        fail(visit, &problem);
+    if (!visit_read_query(visit, view == VIEW_TASK ? of_task : of_result, &params))
         return false;
-    }
     const char *wrong = read_options(visit, &params, ret);
     params_release(&params);
     if (!wrong)
         return true;
     problem_set(&problem, PROBLEM_INVALID_PARAMETER, "%s", wrong);
-    fail(visit, &problem);
+    visit_fail(visit, &problem);
     return false;
 }
 
@@ -173,7 +152,7 @@ static void read_task(struct visit *visit, enum call_view view)
 {
     struct task_id id;
     struct view_options options;
-    if (!read_query(visit, view, &options) || !read_id(visit, &id))
+    if (!read_query(visit, view, &options) || !visit_read_id(visit, &id))
         return;
     struct api_call *call = call_new(visit, sizeof *call, options.wait_ns > 0 ? answer_wait : answer_read);
     if (!call)
@@ -271,28 +250,23 @@ static bool answer_change(struct api_call *call, struct http_exchange *exchange)
 /* Requests that change a task carry no body and no query; {} is what some clients always send. */
 static bool takes_nothing(struct visit *visit)
 {
-    static const char *const none[] = {NULL};
-    struct params params;
     struct problem problem = {0};
     struct slice body = visit->request->body;
-    if (params_parse(visit->request->query, none, &params, &problem) < 0) {
-        fail(visit, &problem);
+    if (!visit_read_nothing(visit))
         return false;
-    }
-    params_release(&params);
     while (body.len && strchr(" \t\r\n", body.data[body.len - 1]))
         body.len--;
     if (body.len == 0 || slice_eq_str(body, "{}"))
         return true;
     problem_set(&problem, PROBLEM_INVALID_PARAMETER, "This request takes no body; send none, or {}.");
-    fail(visit, &problem);
+    visit_fail(visit, &problem);
     return false;
 }
 
 static void change(struct visit *visit, enum engine_call_kind kind, int64_t wait_ns)
 {
     struct task_id id;
-    if (!takes_nothing(visit) || !read_id(visit, &id))
+    if (!takes_nothing(visit) || !visit_read_id(visit, &id))
         return;
     struct api_call *call = call_new(visit, sizeof *call, answer_change);
     if (!call)

@@ -31,7 +31,7 @@ json_t *submit(const struct satcheld *d, const char *headers, const char *body, 
 json_t *run(const struct satcheld *d, const char *headers, const char *body);
 /* Waits until it is finished; the task. */
 json_t *finish(const struct satcheld *d, const char *headers, const char *id);
-/* Asks until the task is in that state; the task. */
+/* Asks until the task is in that state, and its handler called where that is "running"; the task. */
 json_t *await_state(const struct satcheld *d, const char *headers, const char *id, const char *state);
 json_t *get_task(const struct satcheld *d, const char *headers, const char *id, int status);
 /* POST /v1/tasks/{id}:action, or DELETE for "delete": the JSON body, NULL where there is none. */

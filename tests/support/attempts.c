@@ -214,6 +214,7 @@ void attempt_free(struct attempt *attempt)
     task_spec_unref(attempt->spec);
     satchel_cancel_unref(attempt->cancel);
     task_outcome_unref(attempt->outcome);
+    buf_release(&attempt->sent);
     free(attempt);
 }
 
