@@ -8,7 +8,7 @@
 #include "proto/json_in.h"
 
 #define COLUMNS 5
-#define WIDEST 40 /* a longer cell moves what stands behind it in its own line alone */
+#define WIDEST 56 /* a traceparent fits */
 
 struct table {
     char **cells; /* COLUMNS a row; owned */
@@ -54,7 +54,8 @@ static void print_table(struct table *t)
             const char *text = t->cells[i + column];
             size_t len = strlen(text);
             say_to(stdout, text, len);
-            for (; column + 1 < last && len < t->widths[column] + 2; len++)
+            size_t end = len > t->widths[column] ? len + 2 : t->widths[column] + 2;
+            for (; column + 1 < last && len < end; len++)
                 (void)putchar(' ');
         }
         (void)putchar('\n');
