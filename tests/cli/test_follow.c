@@ -195,6 +195,7 @@ static void watch_goes_on_where_it_ended(void **state)
     receiver_answer(&stub, OK_JSON, TASK_AS("failed"));
     cli_run(&c, 1, NULL, ARGS("watch", "-t", "acme", "--url", stub.url, SCRIPTED));
     assert_string_equal(c.out, "state      running\nabc\nprogress   25 %  m\ndef\nstate      failed\n");
+    assert_true(receiver_wait(&stub, 6, WAIT_MS)); /* and reads them under its lock */
     assert_int_equal(stub.n, 6);
     assert_null(strstr(stub.requests[1].head, "Last-Event-ID"));
     assert_non_null(strstr(stub.requests[2].head, "Last-Event-ID: 1.running.4\r\n"));
