@@ -3,6 +3,7 @@
 #include "api/calls.h"
 
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/clock.h"
@@ -229,6 +230,12 @@ static void set_problem(const struct api_call *call, struct problem *problem)
     case ENGINE_NO_PARENT:
         problem_add(problem, PROBLEM_INVALID_SUBMISSION, "/parent_id", "this tenant has no task of this id");
         return;
+    case ENGINE_NO_PREDECESSOR: {
+        char pointer[PROBLEM_POINTER_SIZE];
+        (void)snprintf(pointer, sizeof pointer, "/after/%u", engine->fault);
+        problem_add(problem, PROBLEM_INVALID_SUBMISSION, pointer, "this tenant has no task of this id");
+        return;
+    }
     case ENGINE_DRAINING:
         problem_set(problem, PROBLEM_DRAINING, "satcheld is shutting down; send the request again.");
         break;
@@ -247,6 +254,18 @@ static void set_problem(const struct api_call *call, struct problem *problem)
         problem->retry_after_s = engine->retry_after_s > 0 ? engine->retry_after_s : 1;
 }
 
+/* The answer names the task that has the key. */
+static void reply_not_unique(struct reply *reply, const struct task_record *holder)
+{
+    char id[TASK_ID_TEXT_SIZE];
+    struct problem problem = {0};
+    task_id_format(holder->spec->id, id);
+    problem_set(&problem, PROBLEM_NOT_UNIQUE, "Task %s, which is %s, has this unique key.", id,
+                task_state_name(holder->status.state));
+    reply_location(reply, holder->spec->id);
+    reply_problem_task(reply, &problem, holder->spec->id, &holder->status);
+}
+
 void call_reply_refused(struct api_call *call, struct http_exchange *exchange)
 {
     struct reply reply;
@@ -256,6 +275,10 @@ void call_reply_refused(struct api_call *call, struct http_exchange *exchange)
         return;
     }
     struct problem problem = {0};
+    if (call->engine.result == ENGINE_NOT_UNIQUE) {
+        reply_not_unique(&reply, &call->engine.record);
+        return;
+    }
     set_problem(call, &problem);
     reply_problem(&reply, &problem);
 }

@@ -106,6 +106,8 @@ static bool on_watched(struct api_call *call, struct http_exchange *exchange)
     case ENGINE_KEY_GONE:
     case ENGINE_NOT_FOUND:
     case ENGINE_NO_PARENT:
+    case ENGINE_NO_PREDECESSOR:
+    case ENGINE_NOT_UNIQUE:
     case ENGINE_CONFLICT:
     case ENGINE_QUOTA:
     case ENGINE_DRAINING:

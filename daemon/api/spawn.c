@@ -104,6 +104,16 @@ static int read_answer(struct engine_call *call, struct task_id *ret_id, struct 
         problem_set(reterr, PROBLEM_QUOTA_EXCEEDED, "There are as many waiting tasks as there may be.");
         break;
     case ENGINE_DRAINING: problem_set(reterr, PROBLEM_DRAINING, "satcheld is shutting down."); break;
+    case ENGINE_NO_PREDECESSOR:
+        problem_add(reterr, PROBLEM_INVALID_SUBMISSION, "/after", "this tenant has no task of the id at %u of after",
+                    call->fault);
+        break;
+    case ENGINE_NOT_UNIQUE: {
+        char id[TASK_ID_TEXT_SIZE];
+        task_id_format(call->record.spec->id, id);
+        problem_set(reterr, PROBLEM_NOT_UNIQUE, "Task %s has this unique key.", id);
+        break;
+    }
     case ENGINE_NO_PARENT:
     case ENGINE_NOT_LIVE:
     case ENGINE_NOT_FOUND:

@@ -97,6 +97,8 @@ static bool answer_wait(struct api_call *call, struct http_exchange *exchange)
     case ENGINE_KEY_MISMATCH:
     case ENGINE_KEY_GONE:
     case ENGINE_NO_PARENT:
+    case ENGINE_NO_PREDECESSOR:
+    case ENGINE_NOT_UNIQUE:
     case ENGINE_CONFLICT:
     case ENGINE_QUOTA:
     case ENGINE_STORE_FULL:
@@ -239,6 +241,8 @@ static bool answer_change(struct api_call *call, struct http_exchange *exchange)
     case ENGINE_KEY_GONE:
     case ENGINE_NOT_LIVE:
     case ENGINE_NO_PARENT:
+    case ENGINE_NO_PREDECESSOR:
+    case ENGINE_NOT_UNIQUE:
     case ENGINE_QUOTA:
     case ENGINE_DRAINING:
     case ENGINE_STORE_FULL:

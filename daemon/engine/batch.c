@@ -62,7 +62,7 @@ struct live *entry_live(struct engine *e, struct entry *entry)
 void entry_live_release(struct engine *e, struct entry *entry)
 {
     struct live *live = entry->live;
-    if (!live || live->running || live->waiters)
+    if (!live || live->running || live->waiters || live->links)
         return;
     heap_clear(&e->limits, &live->limit_slot);
     told_release(e, live);
@@ -88,6 +88,7 @@ void entry_drop(struct engine *e, struct entry *entry)
     scheduler_dequeue(&e->scheduler, entry);
     heap_clear(&e->due, &entry->timer);
     entry_cool(e, entry);
+    links_drop(e, entry);
     entry_live_release(e, entry);
     scheduler_detach(&e->scheduler, entry);
     entries_remove(&e->entries, entry);
@@ -140,6 +141,7 @@ struct change *batch_touch(struct engine *e, struct entry *entry)
         .existed = true,
         .state = entry->state,
         .cancel_requested = entry->cancel_requested,
+        .ties = entry->ties,
         .lost = entry->lost,
         .failures = entry->failures,
         .attempt = entry->attempt,
@@ -171,7 +173,7 @@ void batch_keep_attempt(struct change *change, const struct task_attempt *ended)
 static void arm(struct engine *e, struct entry *entry)
 {
     int64_t when = INT64_MAX;
-    if (entry->state == TASK_SCHEDULED)
+    if (entry->state == TASK_SCHEDULED && !(entry->ties & ENTRY_BLOCKED))
         when = entry->run_at_us;
     if (is_waiting(entry->state) && entry->give_up_us && entry->give_up_us < when)
         when = entry->give_up_us;
@@ -192,6 +194,15 @@ void task_requeue(struct engine *e, struct entry *entry, bool first)
             scheduler_enqueue(&e->scheduler, entry);
     }
     arm(e, entry);
+}
+
+/* The unique key that it holds is free again, at the latest at its end. */
+static void let_go(struct entry *entry, struct change *change, bool ended)
+{
+    unsigned over = entry->ties & (ended ? ENTRY_UNIQUE | ENTRY_UNIQUE_START : ENTRY_UNIQUE_START);
+    if (over)
+        change->row.drop_unique = true;
+    entry->ties &= (uint8_t)~over;
 }
 
 bool task_move(struct engine *e, struct entry *entry, enum task_event event)
@@ -216,6 +227,8 @@ bool task_move(struct engine *e, struct entry *entry, enum task_event event)
         entry->lost = 0;
         entry->cancel_requested = false;
     }
+    if (event == TASK_EVENT_CLAIMED || task_state_final(to))
+        let_go(entry, change, task_state_final(to));
     task_set_state(e, entry, to, false);
     task_requeue(e, entry, false);
     if (task_state_final(to) && entry->has_callback)
@@ -262,6 +275,12 @@ static void remember(struct engine *e, struct change *change, struct entry *entr
     recent_put(e->recent, &record);
 }
 
+static bool is_cold(const struct engine *e, const struct entry *entry)
+{
+    return e->hot_bytes > e->options.hot_bytes || entry->run_at_us > e->now_us + HOT_WAIT_US ||
+           entry->ties & ENTRY_BLOCKED;
+}
+
 /* The change is durable: let its effects out.  `dispatch` collects what goes to the pool. */
 static void effect(struct engine *e, struct change *change, struct attempt ***dispatch)
 {
@@ -283,11 +302,12 @@ static void effect(struct engine *e, struct change *change, struct attempt ***di
     answer_calls(e, change, entry);
     if (final) {
         waiters_answer(e, entry, change->outcome);
+        links_ended(e, entry);
         entry_drop(e, entry);
     } else {
         watchers_answer(e, entry);
-        if (is_waiting(entry->state) &&
-            (e->hot_bytes > e->options.hot_bytes || entry->run_at_us > e->now_us + HOT_WAIT_US))
+        links_settled(e, entry);
+        if (is_waiting(entry->state) && is_cold(e, entry))
             entry_cool(e, entry);
         entry_live_release(e, entry);
     }
@@ -393,6 +413,7 @@ static void put_back(struct engine *e, struct change *change, enum engine_result
     entry->run_at_us = change->before.run_at_us;
     entry->give_up_us = change->before.give_up_us;
     entry->cancel_requested = change->before.cancel_requested;
+    entry->ties = change->before.ties;
     task_set_state(e, entry, (enum task_state)change->before.state, false);
     task_requeue(e, entry, true);
     if (entry->live)

@@ -1,6 +1,7 @@
 /* What callers ask of the engine: submit, wait, cancel, retry, delete.  Each becomes a change in the batch, and its
  * answer leaves with the commit; what changes nothing is answered at once.
  * Called by engine.c (messages) and by batch.c and waiters.c (answers).  Thread: the engine's. */
+#include <errno.h>
 #include <stdlib.h>
 
 #include "engine/internal.h"
@@ -21,7 +22,7 @@ void call_answer(struct engine *e, struct engine_call *call, enum engine_result 
 
 void call_answer_entry(struct engine *e, struct engine_call *call, struct entry *entry, struct task_outcome *outcome)
 {
-    enum engine_result result = call->replayed ? ENGINE_REPLAYED : ENGINE_OK;
+    enum engine_result result = call->not_unique ? ENGINE_NOT_UNIQUE : call->replayed ? ENGINE_REPLAYED : ENGINE_OK;
     if (entry->spec) {
         call->record.spec = task_spec_ref(entry->spec);
         call->record.status = entry_status(e, entry);
@@ -125,6 +126,46 @@ static bool decided_by_key(struct engine *e, struct engine_call *call)
     return true;
 }
 
+/* ---- unique keys ---- */
+
+static bool wants(const struct change *change, const struct task_spec *spec)
+{
+    const struct task_spec *other = change->row.spec;
+    return other && (change->row.kind == STORE_INSERT || change->row.take_unique) &&
+           slice_eq(other->unique_key, spec->unique_key) && slice_eq(other->tenant, spec->tenant);
+}
+
+/* True: another living task has the key, and the call is (or will be, once that one is durable) answered so. */
+static bool held_by_other(struct engine *e, struct engine_call *call, const struct task_spec *spec)
+{
+    for (size_t i = 0; i < e->n_changes; i++)
+        if (wants(&e->changes[i], spec)) {
+            call->not_unique = true;
+            call->wait_until_ns = 0;
+            answer_later(&e->changes[i], call);
+            return true;
+        }
+    struct task_id id;
+    struct task_record record = {0};
+    enum store_result found = e->store->ops->find_unique(e->store, spec->tenant, spec->unique_key, e->now_us, &id);
+    if (found == STORE_NOT_FOUND)
+        return false;
+    if (found == STORE_OK)
+        found = e->store->ops->load(e->store, &id, 1, &record);
+    if (found != STORE_OK || !record.spec)
+        call_answer(e, call, ENGINE_STORE_FAILED);
+    else
+        answer_with(e, call, ENGINE_NOT_UNIQUE, &record);
+    return true;
+}
+
+static uint8_t unique_tie(const struct task_spec *spec)
+{
+    if (!spec->unique_key.len)
+        return 0;
+    return spec->unique_until_started ? ENTRY_UNIQUE_START : ENTRY_UNIQUE;
+}
+
 static int64_t earlier(int64_t a, int64_t b) /* of two times, 0 meaning never */
 {
     if (a == 0 || b == 0)
@@ -162,6 +203,61 @@ static enum engine_result join_tree(struct engine *e, struct task_spec *spec)
     return result;
 }
 
+static void give_back(struct engine *e, struct entry *entry)
+{
+    links_drop(e, entry);
+    entry_live_release(e, entry);
+    scheduler_detach(&e->scheduler, entry);
+    entries_remove(&e->entries, entry);
+}
+
+/* Ties the new entry to others.  False: answered, and the entry is gone. */
+static bool tie(struct engine *e, struct engine_call *call, struct entry *entry, const struct task_spec *spec,
+                bool again)
+{
+    int err = links_tie(e, entry, spec, again, &call->fault);
+    if (err == 0)
+        return true;
+    give_back(e, entry);
+    call_answer(e, call, err == -ENOENT ? ENGINE_NO_PREDECESSOR : ENGINE_STORE_FAILED);
+    return false;
+}
+
+/* Submitted by a task that is being canceled with all that it submits. */
+static bool is_doomed(const struct engine *e, const struct task_spec *spec)
+{
+    const struct entry *parent = task_id_is_none(spec->parent) ? NULL : entries_find(&e->entries, spec->parent);
+    return parent && parent->ties & ENTRY_CASCADE;
+}
+
+/* The new entry becomes a row and waits for its turn. */
+static void enter(struct engine *e, struct engine_call *call, struct entry *entry)
+{
+    struct task_spec *spec = call->spec;
+    struct change *change = batch_begin(e, entry, STORE_INSERT);
+    change->row.spec = spec;
+    entry->ties |= unique_tie(spec);
+    if (call->has_key) {
+        change->row.key = call->key;
+        change->row.fingerprint = call->fingerprint;
+        change->row.key_expires_us = e->now_us + KEY_LIFE_US;
+    }
+    entry->spec = spec;
+    call->spec = NULL;
+    e->hot_bytes += spec->size;
+    entry->priority = spec->priority < PRIORITIES ? spec->priority : PRIORITIES - 1;
+    entry->run_at_us = spec->run_at_us ? spec->run_at_us : spec->created_us;
+    entry->give_up_us = earlier(spec->deadline_us, spec->expires_us);
+    entry->has_callback = spec->callback.len != 0;
+    /* One that wants no time is never scheduled, though the turn's clock may lie behind the one that it was made by. */
+    bool later = (spec->run_at_us && spec->run_at_us > e->now_us) || entry->ties & ENTRY_BLOCKED;
+    task_set_state(e, entry, later ? TASK_SCHEDULED : TASK_QUEUED, true);
+    task_requeue(e, entry, false);
+    if (is_doomed(e, spec))
+        (void)task_move(e, entry, TASK_EVENT_CANCEL);
+    answer_later(change, call);
+}
+
 static void submit(struct engine *e, struct engine_call *call)
 {
     struct task_spec *spec = call->spec;
@@ -176,6 +272,8 @@ static void submit(struct engine *e, struct engine_call *call)
         call_answer(e, call, joined);
         return;
     }
+    if (spec->unique_key.len && held_by_other(e, call, spec))
+        return;
     struct entry *entry = entry_new(e, spec->id, spec->tenant, spec->name);
     if (!entry) {
         call_answer(e, call, ENGINE_STORE_FAILED);
@@ -185,24 +283,9 @@ static void submit(struct engine *e, struct engine_call *call)
         call_answer(e, call, ENGINE_QUOTA);
         return;
     }
-    struct change *change = batch_begin(e, entry, STORE_INSERT);
-    if (call->has_key) {
-        change->row.key = call->key;
-        change->row.fingerprint = call->fingerprint;
-        change->row.key_expires_us = e->now_us + KEY_LIFE_US;
-    }
-    entry->spec = spec;
-    call->spec = NULL;
-    e->hot_bytes += spec->size;
-    entry->priority = spec->priority < PRIORITIES ? spec->priority : PRIORITIES - 1;
-    entry->run_at_us = spec->run_at_us ? spec->run_at_us : spec->created_us;
-    entry->give_up_us = earlier(spec->deadline_us, spec->expires_us);
-    entry->has_callback = spec->callback.len != 0;
-    /* One that wants no time is never scheduled, though the turn's clock may lie behind the one that it was made by. */
-    bool later = spec->run_at_us && spec->run_at_us > e->now_us;
-    task_set_state(e, entry, later ? TASK_SCHEDULED : TASK_QUEUED, true);
-    task_requeue(e, entry, false);
-    answer_later(change, call);
+    if (!tie(e, call, entry, spec, false))
+        return;
+    enter(e, call, entry);
 }
 
 /* ---- wait and cancel ---- */
@@ -247,6 +330,8 @@ static void cancel_running(struct engine *e, struct engine_call *call, struct en
         return;
     }
     entry->cancel_requested = true;
+    if (call->cascade)
+        entry->ties |= ENTRY_CASCADE;
     change->fire = CANCEL_REQUESTED;
     answer_later(change, call);
 }
@@ -277,6 +362,36 @@ static void cancel(struct engine *e, struct engine_call *call)
 
 /* ---- retry and delete ---- */
 
+/* Its row is that of a waiting task again.  Takes the record over. */
+static void start_again(struct engine *e, struct engine_call *call, struct entry *entry, struct task_record *from,
+                        enum task_state to)
+{
+    struct task_record record = *from;
+    struct change *change = batch_begin(e, entry, STORE_UPDATE);
+    change->row.spec = record.spec;
+    change->row.take_unique = record.spec->unique_key.len != 0;
+    entry->ties |= unique_tie(record.spec);
+    change->row.expect_state = record.status.state;
+    change->row.expect_attempt = record.status.attempt;
+    change->row.clear_outcome = true;
+    entry->spec = record.spec;
+    e->hot_bytes += record.spec->size;
+    if (record.status.attempt) /* the row will tell of another one */
+        batch_keep_attempt(change, &(struct task_attempt){.number = record.status.attempt,
+                                                          .started_us = record.status.started_us,
+                                                          .finished_us = record.status.finished_us,
+                                                          .outcome = record.outcome});
+    task_outcome_unref(record.outcome);
+    blob_unref(record.note);
+    entry->has_callback = record.spec->callback.len != 0;
+    entry->priority = record.spec->priority < PRIORITIES ? record.spec->priority : PRIORITIES - 1;
+    entry->run_at_us = e->now_us; /* deadline and expiry were for the first run: whoever retries wants it to run */
+    task_set_state(e, entry, to, true);
+    task_requeue(e, entry, false);
+    recent_drop(e->recent, call->id);
+    answer_later(change, call);
+}
+
 static void retry(struct engine *e, struct engine_call *call)
 {
     struct task_record record;
@@ -292,32 +407,22 @@ static void retry(struct engine *e, struct engine_call *call)
         answer_with(e, call, ENGINE_CONFLICT, &record);
         return;
     }
+    if (record.spec->unique_key.len && held_by_other(e, call, record.spec)) {
+        task_record_release(&record);
+        return;
+    }
     struct entry *entry = entry_new(e, call->id, record.spec->tenant, record.spec->name);
     if (!entry || !admit(e, entry)) {
         task_record_release(&record);
         call_answer(e, call, entry ? ENGINE_QUOTA : ENGINE_STORE_FAILED);
         return;
     }
-    struct change *change = batch_begin(e, entry, STORE_UPDATE);
-    change->row.expect_state = record.status.state;
-    change->row.expect_attempt = record.status.attempt;
-    change->row.clear_outcome = true;
-    entry->spec = record.spec;
-    e->hot_bytes += record.spec->size;
-    if (record.status.attempt) /* the row will tell of another one */
-        batch_keep_attempt(change, &(struct task_attempt){.number = record.status.attempt,
-                                                          .started_us = record.status.started_us,
-                                                          .finished_us = record.status.finished_us,
-                                                          .outcome = record.outcome});
-    task_outcome_unref(record.outcome);
     entry->attempt = record.status.attempt;
-    entry->has_callback = record.spec->callback.len != 0;
-    entry->priority = record.spec->priority < PRIORITIES ? record.spec->priority : PRIORITIES - 1;
-    entry->run_at_us = e->now_us; /* deadline and expiry were for the first run: whoever retries wants it to run */
-    task_set_state(e, entry, to, true);
-    task_requeue(e, entry, false);
-    recent_drop(e->recent, call->id);
-    answer_later(change, call);
+    if (!tie(e, call, entry, record.spec, true)) {
+        task_record_release(&record);
+        return;
+    }
+    start_again(e, call, entry, &record, entry->ties & ENTRY_BLOCKED ? TASK_SCHEDULED : to);
 }
 
 static void delete_task(struct engine *e, struct engine_call *call)

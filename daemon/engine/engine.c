@@ -61,7 +61,8 @@ bool engine_post(struct engine *e, struct engine_call *call)
     call->mail_kind = MAIL_CALL;
     call->timer_slot = HEAP_NONE;
     call->next_waiter = NULL;
-    call->replayed = false;
+    call->replayed = call->not_unique = false;
+    call->fault = 0;
     call->retry_after_s = 0;
     call->record = (struct task_record){0};
     return !atomic_load_explicit(&e->closed, memory_order_relaxed) && mailbox_post(&e->box, &call->mail);
@@ -157,6 +158,7 @@ static void turn(struct engine *e)
     take_held(e);
     take_messages(e);
     timers_run(e);
+    links_run(e);
     attempts_dispatch(e);
     batch_commit(e);
     take_again(e);
@@ -321,9 +323,11 @@ void engine_free(struct engine *e)
             if (entry->live) {
                 told_release(e, entry->live);
                 satchel_cancel_unref(entry->live->cancel);
+                links_free(entry->live);
             }
             free(entry->live);
         }
+    groups_release(&e->groups);
     scheduler_release(&e->scheduler);
     entries_release(&e->entries);
     heap_release(&e->due);

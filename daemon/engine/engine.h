@@ -27,14 +27,16 @@ enum engine_call_kind {
 
 enum engine_result {
     ENGINE_OK,
-    ENGINE_REPLAYED,     /* SUBMIT: the idempotency key's first task; `record` is that one */
-    ENGINE_KEY_MISMATCH, /* SUBMIT: the key was used with another body */
-    ENGINE_KEY_GONE,     /* SUBMIT: the key's first task, now `id`, has been deleted */
-    ENGINE_NOT_LIVE,     /* WAIT: not among the unfinished tasks: ask the reader */
-    ENGINE_NOT_FOUND,    /* CANCEL, RETRY, DELETE: no such task of this tenant */
-    ENGINE_NO_PARENT,    /* SUBMIT: the tenant has no task of the parent's id */
-    ENGINE_CONFLICT,     /* the task's state does not allow it; `record` shows it */
-    ENGINE_QUOTA,        /* the tenant or the daemon has too many waiting tasks */
+    ENGINE_REPLAYED,       /* SUBMIT: the idempotency key's first task; `record` is that one */
+    ENGINE_KEY_MISMATCH,   /* SUBMIT: the key was used with another body */
+    ENGINE_KEY_GONE,       /* SUBMIT: the key's first task, now `id`, has been deleted */
+    ENGINE_NOT_LIVE,       /* WAIT: not among the unfinished tasks: ask the reader */
+    ENGINE_NOT_FOUND,      /* CANCEL, RETRY, DELETE: no such task of this tenant */
+    ENGINE_NO_PARENT,      /* SUBMIT: the tenant has no task of the parent's id */
+    ENGINE_NO_PREDECESSOR, /* SUBMIT: the tenant has no task of the id at `fault` of `after` */
+    ENGINE_NOT_UNIQUE,     /* SUBMIT, RETRY: `record` is the task that has the unique key */
+    ENGINE_CONFLICT,       /* the task's state does not allow it; `record` shows it */
+    ENGINE_QUOTA,          /* the tenant or the daemon has too many waiting tasks */
     ENGINE_DRAINING,
     ENGINE_STORE_FULL, /* nothing was accepted */
     ENGINE_STORE_FAILED
@@ -62,16 +64,18 @@ struct engine_call {
     char tenant[152];        /* the others: NUL-terminated; empty: any tenant (admin) */
     int64_t wait_until_ns;   /* SUBMIT, WAIT, WATCH, CANCEL: clock_mono_ns; 0: do not wait */
     struct engine_seen seen; /* WATCH: also out */
+    bool cascade;            /* CANCEL: what a running task submits from now on is canceled, too */
     bool has_key;            /* SUBMIT */
     unsigned char key[STORE_KEY_SIZE], fingerprint[STORE_KEY_SIZE];
     /* out */
     enum engine_result result;
     int retry_after_s;
+    unsigned fault;
     struct task_record record; /* owned by the receiver: task_record_release */
     /* the engine's while it waits */
     struct engine_call *next_waiter, **prev_waiter;
     uint32_t waits_for;
-    bool replayed;
+    bool replayed, not_unique;
     uint32_t timer_slot;
 };
 

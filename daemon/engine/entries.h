@@ -12,6 +12,14 @@
 
 struct live;
 
+enum entry_tie {                              /* to other tasks, and keys */
+                 ENTRY_BLOCKED = 1 << 0,      /* it waits for other tasks (links.c) */
+                 ENTRY_GROUPED = 1 << 1,      /* it is a member of a group (groups.c) */
+                 ENTRY_UNIQUE = 1 << 2,       /* it holds a unique key until it ends */
+                 ENTRY_UNIQUE_START = 1 << 3, /* it holds one until an attempt is claimed */
+                 ENTRY_CASCADE = 1 << 4       /* it is being canceled with whatever it submits */
+};
+
 struct entry {
     struct task_id id;
     struct task_spec *spec; /* a reference, or NULL: cold */
@@ -27,6 +35,7 @@ struct entry {
     uint8_t state, priority;
     bool cancel_requested;
     bool has_callback;
+    uint8_t ties;   /* enum entry_tie */
     bool queued;    /* the scheduler's: it is linked into its lane */
     uint8_t before; /* enum error_type that the last attempt ended with; NONE: it is not known here */
     uint32_t self;  /* its own index */

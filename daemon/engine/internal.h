@@ -15,6 +15,7 @@
 #include "base/heap.h"
 #include "engine/engine.h"
 #include "engine/entries.h"
+#include "engine/groups.h"
 #include "engine/recent.h"
 #include "engine/scheduler.h"
 #include "worker/pool.h"
@@ -40,11 +41,12 @@ struct live {
     int64_t ahead_ns;            /* its share of in_flight_ns */
     int64_t started_us;
     /* what it tells (told.c) */
-    uint64_t version;  /* a new one with every change that somebody may have seen */
-    float progress;    /* negative: nothing */
-    struct blob *note; /* a reference */
-    struct buf log;    /* not written yet */
-    bool told;         /* progress, note or log are to be written */
+    uint64_t version;    /* a new one with every change that somebody may have seen */
+    float progress;      /* negative: nothing */
+    struct blob *note;   /* a reference */
+    struct buf log;      /* not written yet */
+    struct links *links; /* links.c: to tasks that it waits for, or that wait for it; NULL: none */
+    bool told;           /* progress, note or log are to be written */
     int64_t written_ns;
     uint32_t write_slot; /* in the heap of writes that are due */
 };
@@ -54,6 +56,7 @@ struct before { /* an entry as it was before the batch */
     uint8_t state;
     bool cancel_requested;
     uint16_t lost, failures;
+    uint8_t ties;
     uint32_t attempt;
     int64_t run_at_us, give_up_us;
 };
@@ -102,7 +105,9 @@ struct engine {
     struct heap limits; /* monotonic: running attempts */
     struct heap waits;  /* monotonic: waiting calls */
     struct heap writes; /* monotonic: what running tasks have told */
-    uint64_t version;   /* the last that was given out */
+    struct groups groups;
+    struct links *ready; /* blocked tasks that wait for nothing more, or in vain */
+    uint64_t version;    /* the last that was given out */
     struct live *running;
     uint32_t in_flight;
     int64_t in_flight_ns; /* expected run time of all claimed attempts; one of unknown length fills its worker */
@@ -151,6 +156,18 @@ struct change *batch_begin(struct engine *e, struct entry *entry, enum store_cha
 
 /* callback.c */
 void callback_add(struct engine *e, struct entry *entry); /* the entry has just ended, in this batch */
+
+/* links.c */
+/* Ties a new entry to what its spec names: the tasks and the group that it waits for (ENTRY_BLOCKED where it does), and
+ * the group that it belongs to.  0; -ENOENT: the tenant has no task of the id at *ret_fault; -ENOMEM, -EIO.  Nothing is
+ * tied then.  `recovering`: who is not there any more had succeeded. */
+int links_tie(struct engine *e, struct entry *entry, const struct task_spec *spec, bool recovering,
+              unsigned *ret_fault);
+void links_ended(struct engine *e, struct entry *entry);   /* its end is durable */
+void links_settled(struct engine *e, struct entry *entry); /* a change of it is durable, and it goes on */
+void links_drop(struct engine *e, struct entry *entry);    /* the entry is given up, whatever it waits for */
+void links_run(struct engine *e);                          /* moves tasks that wait for nothing more */
+void links_free(struct live *live);
 
 /* waiters.c */
 void waiter_add(struct engine *e, struct entry *entry, struct engine_call *call);

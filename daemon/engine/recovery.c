@@ -1,7 +1,9 @@
 /* What a crash or a stop left: every unfinished task becomes an entry again, and attempts that were running are
  * counted as lost.  Recovery enters where a stored submission would: the queues.
  * Called by engine.c before the engine's thread starts; runs on the starting thread. */
+#include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -9,6 +11,8 @@
 
 struct recovery {
     struct engine *engine;
+    struct task_id *tied; /* tasks that are tied to others, by links or a group; owned */
+    size_t n_tied, tied_room;
     uint64_t waiting, lost; /* lost: claimed, to be looked at in the second pass */
     bool out_of_memory;
 };
@@ -20,12 +24,33 @@ static int64_t earlier(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
+static bool note_tied(struct recovery *r, struct task_id id)
+{
+    if (r->n_tied == r->tied_room) {
+        size_t room = r->tied_room ? r->tied_room * 2 : 256;
+        struct task_id *tied = realloc(r->tied, room * sizeof *tied);
+        if (!tied)
+            return false;
+        r->tied = tied;
+        r->tied_room = room;
+    }
+    r->tied[r->n_tied++] = id;
+    return true;
+}
+
+static uint8_t unique_tie(const struct store_waiting *task)
+{
+    if (!task->has_unique)
+        return 0;
+    return task->unique_until_started ? ENTRY_UNIQUE_START : ENTRY_UNIQUE;
+}
+
 static int add(void *arg, const struct store_waiting *task)
 {
     struct recovery *r = arg;
     struct engine *e = r->engine;
     struct entry *entry = entry_new(e, task->id, task->tenant, task->name);
-    if (!entry) {
+    if (!entry || ((task->has_after || task->has_group) && !note_tied(r, task->id))) {
         r->out_of_memory = true;
         return 1;
     }
@@ -35,6 +60,7 @@ static int add(void *arg, const struct store_waiting *task)
     entry->priority = task->priority < PRIORITIES ? task->priority : PRIORITIES - 1;
     entry->cancel_requested = task->cancel_requested;
     entry->has_callback = task->has_callback;
+    entry->ties = unique_tie(task);
     entry->run_at_us = task->run_at_us;
     entry->give_up_us = task->attempt ? task->deadline_us : earlier(task->deadline_us, task->expires_us);
     if (task->state != TASK_SCHEDULED && entry->give_up_us <= entry->run_at_us)
@@ -51,6 +77,39 @@ static int add(void *arg, const struct store_waiting *task)
     }
     task_requeue(e, entry, false);
     return 0;
+}
+
+static int by_id(const void *a, const void *b)
+{
+    const struct task_id *x = a, *y = b;
+    uint64_t left = task_id_seq(*x), right = task_id_seq(*y);
+    return left < right ? -1 : left > right;
+}
+
+/* In the order of their ids, which is that of their submission: so each waits for those that were there before it. */
+static int tie_again(struct recovery *r)
+{
+    enum { TOGETHER = 64 };
+    struct engine *e = r->engine;
+    struct task_record records[TOGETHER];
+    if (r->n_tied)
+        qsort(r->tied, r->n_tied, sizeof *r->tied, by_id);
+    int err = 0;
+    for (size_t at = 0; err == 0 && at < r->n_tied; at += TOGETHER) {
+        size_t n = r->n_tied - at < TOGETHER ? r->n_tied - at : TOGETHER;
+        if (e->store->ops->load(e->store, r->tied + at, n, records) != STORE_OK)
+            return -EIO;
+        for (size_t i = 0; i < n; i++) {
+            struct entry *entry = entries_find(&e->entries, r->tied[at + i]);
+            unsigned fault;
+            if (err == 0 && entry && records[i].spec)
+                err = links_tie(e, entry, records[i].spec, true, &fault);
+            if (err == 0 && entry && entry->ties & ENTRY_BLOCKED)
+                task_requeue(e, entry, false);
+            task_record_release(&records[i]);
+        }
+    }
+    return err;
 }
 
 static bool was_started(const struct engine *e, const struct entry *entry)
@@ -90,6 +149,13 @@ int engine_recover(struct engine *e, char *error, size_t error_size)
     e->recovering = ENTRY_NONE;
     task_id_seed(e->store->ops->greatest_seq(e->store));
     enum store_result result = e->store->ops->each_waiting(e->store, add, &r);
+    if (result == STORE_OK && !r.out_of_memory) {
+        int err = tie_again(&r);
+        r.out_of_memory = err == -ENOMEM;
+        if (err)
+            result = STORE_BUSY;
+    }
+    free(r.tied);
     if (result != STORE_OK || r.out_of_memory) {
         (void)snprintf(error, error_size, "cannot load the waiting tasks: %s",
                        r.out_of_memory ? "out of memory" : "the store cannot be read");

@@ -56,6 +56,8 @@ int64_t timers_wait_ns(struct engine *e)
     first = heap_first(&e->writes, &slot);
     if (first != INT64_MAX)
         wait = sooner(wait, first - e->now_ns);
+    if (e->ready && e->now_ns >= e->retry_ns)
+        return 0;
     if (e->held || e->now_ns < e->retry_ns)
         wait = sooner(wait, e->retry_ns - e->now_ns);
     if (atomic_load_explicit(&e->stopping, memory_order_relaxed))

@@ -17,7 +17,8 @@ enum option {
     OPTION_CAP,
     OPTION_RUN_AT,
     OPTION_PARENT_LO,
-    OPTION_ROOT_LO
+    OPTION_ROOT_LO,
+    OPTION_UNIQUE_FOR
 };
 #define DEFAULT_BASE_US 1000000
 #define DEFAULT_CAP_US 300000000
@@ -33,7 +34,7 @@ static unsigned char *put_option(unsigned char *at, enum option tag, uint64_t va
 
 static size_t pack_options(const struct task_spec *spec, unsigned char *to)
 {
-    unsigned char *at = to; /* at most eight options of eleven bytes */
+    unsigned char *at = to; /* at most nine options of eleven bytes */
     if (spec->timeout_us)
         at = put_option(at, OPTION_TIMEOUT, (uint64_t)spec->timeout_us);
     if (spec->backoff.type == BACKOFF_FIXED)
@@ -50,6 +51,8 @@ static size_t pack_options(const struct task_spec *spec, unsigned char *to)
         at = put_option(at, OPTION_PARENT_LO, spec->parent.lo);
     if (!task_id_is_none(spec->root) && !task_id_equal(spec->root, spec->id))
         at = put_option(at, OPTION_ROOT_LO, spec->root.lo);
+    if (spec->unique_for_us)
+        at = put_option(at, OPTION_UNIQUE_FOR, (uint64_t)spec->unique_for_us);
     return (size_t)(at - to);
 }
 
@@ -85,6 +88,7 @@ static void unpack_options(const unsigned char *at, size_t len, struct task_spec
         case OPTION_RUN_AT: spec->run_at_us = (int64_t)value; break;
         case OPTION_PARENT_LO: spec->parent.lo = value; break;
         case OPTION_ROOT_LO: spec->root.lo = value; break;
+        case OPTION_UNIQUE_FOR: spec->unique_for_us = (int64_t)value; break;
         default: break;
         }
     }
@@ -156,11 +160,35 @@ static unsigned bind_body(sqlite3_stmt *stmt, enum sqlite_column column, struct 
     return 0;
 }
 
+static int64_t pack_limits(const struct task_spec *spec)
+{
+    uint64_t packed = spec->max_attempts | (uint64_t)spec->max_lost << 16 | (uint64_t)spec->priority << 32;
+    packed |= (uint64_t)(spec->callback.len != 0) << 40;
+    packed |= (uint64_t)(spec->after.len || spec->after_group.len) << 41;
+    packed |= (uint64_t)(spec->group.len != 0) << 42;
+    packed |= (uint64_t)(spec->unique_key.len != 0) << 43 | (uint64_t)spec->unique_until_started << 44;
+    return (int64_t)packed;
+}
+
+static void bind_text(sqlite3_stmt *stmt, enum sqlite_column column, struct slice text) /* empty: NULL, as cleared */
+{
+    if (text.len)
+        (void)sqlite3_bind_text64(stmt, (int)column + 1, text.data, text.len, SQLITE_STATIC, SQLITE_UTF8);
+}
+
+static void bind_ties(sqlite3_stmt *stmt, const struct task_spec *spec)
+{
+    bind_text(stmt, COLUMN_CALLBACK, spec->callback);
+    bind_text(stmt, COLUMN_GROUP, spec->group);
+    bind_text(stmt, COLUMN_AFTER_GROUP, spec->after_group);
+    bind_text(stmt, COLUMN_UNIQUE, spec->unique_key);
+    if (spec->after.len)
+        (void)sqlite3_bind_blob64(stmt, COLUMN_AFTER + 1, spec->after.data, spec->after.len, SQLITE_STATIC);
+}
+
 static void bind_spec(sqlite3_stmt *stmt, const struct task_spec *spec, struct sqlite_row_scratch *scratch)
 {
-    bind_number(stmt, COLUMN_LIMITS,
-                (int64_t)(spec->max_attempts | (uint64_t)spec->max_lost << 16 | (uint64_t)spec->priority << 32 |
-                          (uint64_t)(spec->callback.len != 0) << 40));
+    bind_number(stmt, COLUMN_LIMITS, pack_limits(spec));
     bind_number(stmt, COLUMN_CREATED, spec->created_us);
     bind_if(stmt, COLUMN_DEADLINE, spec->deadline_us);
     bind_if(stmt, COLUMN_EXPIRES, spec->expires_us);
@@ -212,9 +240,7 @@ unsigned sqlite_row_bind(sqlite3_stmt *insert, const struct store_change *change
         aside |= bind_body(insert, COLUMN_RESULT, result, SQLITE_BODY_RESULT);
         aside |= bind_body(insert, COLUMN_MESSAGE, message, SQLITE_BODY_MESSAGE);
     }
-    if (spec->callback.len)
-        (void)sqlite3_bind_text64(insert, COLUMN_CALLBACK + 1, spec->callback.data, spec->callback.len, SQLITE_STATIC,
-                                  SQLITE_UTF8);
+    bind_ties(insert, spec);
     if (!task_state_final(change->status.state))
         (void)sqlite3_bind_zeroblob(insert, COLUMN_ROOM + 1, SQLITE_ROOM);
     bind_number(insert, COLUMN_ASIDE, aside);
@@ -327,6 +353,10 @@ static int read_spec(sqlite3_stmt *row, const struct bodies *bodies, struct task
         .context = bodies->text[SQLITE_BODY_CONTEXT],
         .origins = bodies->text[SQLITE_BODY_ORIGINS],
         .callback = sqlite_column_slice(row, COLUMN_CALLBACK),
+        .after = sqlite_column_slice(row, COLUMN_AFTER),
+        .group = sqlite_column_slice(row, COLUMN_GROUP),
+        .after_group = sqlite_column_slice(row, COLUMN_AFTER_GROUP),
+        .unique_key = sqlite_column_slice(row, COLUMN_UNIQUE),
     };
     struct task_spec *spec = task_spec_new(&text);
     if (!spec)
@@ -346,6 +376,7 @@ static int read_spec(sqlite3_stmt *row, const struct bodies *bodies, struct task
     spec->max_attempts = limits.max_attempts;
     spec->max_lost = limits.max_lost;
     spec->priority = limits.priority;
+    spec->unique_until_started = limits.unique_until_started;
     spec->created_us = sqlite3_column_int64(row, COLUMN_CREATED);
     spec->deadline_us = sqlite3_column_int64(row, COLUMN_DEADLINE);
     spec->expires_us = sqlite3_column_int64(row, COLUMN_EXPIRES);
@@ -353,6 +384,7 @@ static int read_spec(sqlite3_stmt *row, const struct bodies *bodies, struct task
     spec->run_at_us = other.run_at_us;
     spec->timeout_us = other.timeout_us;
     spec->backoff = other.backoff;
+    spec->unique_for_us = other.unique_for_us;
     int rc = restore_context(spec, &spec->live);
     if (rc == SQLITE_OK)
         *ret = spec;

@@ -56,6 +56,10 @@ enum sqlite_column {
     COLUMN_CONTEXT,
     COLUMN_ARGS,
     COLUMN_CALLBACK,
+    COLUMN_AFTER,
+    COLUMN_GROUP,
+    COLUMN_AFTER_GROUP,
+    COLUMN_UNIQUE,
     COLUMN_ROOM,                      /* INSERT alone */
     COLUMN_TENANT_TEXT = COLUMN_ROOM, /* SELECT alone, as the next */
     COLUMN_NAME_TEXT
@@ -63,7 +67,7 @@ enum sqlite_column {
 #define SQLITE_TASK_COLUMNS                                                                                            \
     "seq, lo, tenant, name, state, tries, cancel, limits, created, run_at, started, finished, progress, deadline, "    \
     "expires, retain, parent, root, parent_span, options, outcome, aside, message, result, labels, origins, context, " \
-    "args, callback"
+    "args, callback, preds, grp, after_grp, unique_key"
 #define SQLITE_TASK_SELECT                                                                                             \
     "SELECT " SQLITE_TASK_COLUMNS ", (SELECT text FROM tenant WHERE no = task.tenant),"                                \
     " (SELECT text FROM name WHERE no = task.name) FROM task "
@@ -84,7 +88,7 @@ static inline void sqlite_tries_unpack(int64_t packed, struct task_status *ret)
 struct sqlite_limits {
     uint16_t max_attempts, max_lost;
     uint8_t priority;
-    bool has_callback;
+    bool has_callback, has_after, has_group, has_unique, unique_until_started;
 };
 
 static inline struct sqlite_limits sqlite_limits_unpack(int64_t packed)
@@ -92,7 +96,11 @@ static inline struct sqlite_limits sqlite_limits_unpack(int64_t packed)
     return (struct sqlite_limits){.max_attempts = (uint16_t)packed,
                                   .max_lost = (uint16_t)((uint64_t)packed >> 16),
                                   .priority = (uint8_t)((uint64_t)packed >> 32),
-                                  .has_callback = (uint64_t)packed >> 40 & 1};
+                                  .has_callback = (uint64_t)packed >> 40 & 1,
+                                  .has_after = (uint64_t)packed >> 41 & 1,
+                                  .has_group = (uint64_t)packed >> 42 & 1,
+                                  .has_unique = (uint64_t)packed >> 43 & 1,
+                                  .unique_until_started = (uint64_t)packed >> 44 & 1};
 }
 
 /* What is bound must stay good until the statement is reset: the bytes of the options lie with the caller. */

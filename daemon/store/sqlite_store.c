@@ -78,6 +78,10 @@ static int read_waiting(struct sqlite_store *store, sqlite3_stmt *row, struct st
         .state = (enum task_state)sqlite3_column_int(row, 2),
         .priority = limits.priority,
         .has_callback = limits.has_callback,
+        .has_after = limits.has_after,
+        .has_group = limits.has_group,
+        .has_unique = limits.has_unique,
+        .unique_until_started = limits.unique_until_started,
         .attempt = status.attempt,
         .lost = status.lost,
         .max_lost = limits.max_lost,
@@ -137,6 +141,50 @@ static enum store_result find_key(struct store *base, const unsigned char key[ST
     if (rc == SQLITE_DONE)
         return STORE_NOT_FOUND;
     return sqlite_db_result(rc);
+}
+
+/* One row of numbers, or none. */
+static enum store_result find_row(sqlite3_stmt *stmt, int64_t *ret, int n)
+{
+    int rc = sqlite3_step(stmt);
+    for (int i = 0; rc == SQLITE_ROW && i < n; i++)
+        ret[i] = sqlite3_column_int64(stmt, i);
+    int reset = sqlite3_reset(stmt);
+    if (rc == SQLITE_DONE)
+        return STORE_NOT_FOUND;
+    return sqlite_db_result(rc == SQLITE_ROW ? rc : reset);
+}
+
+static enum store_result find_unique(struct store *base, struct slice tenant, struct slice key, int64_t now_us,
+                                     struct task_id *ret_id)
+{
+    struct sqlite_store *store = (struct sqlite_store *)base;
+    sqlite3_stmt *stmt = store->statements[STATEMENT_UNIQUE_GET];
+    int64_t row[2];
+    sqlite_db_bind_text(stmt, 1, tenant);
+    sqlite_db_bind_text(stmt, 2, key);
+    (void)sqlite3_bind_int64(stmt, 3, now_us);
+    enum store_result found = find_row(stmt, row, 2);
+    if (found == STORE_OK)
+        *ret_id = sqlite_id_of(row[0], row[1]);
+    return found;
+}
+
+static enum store_result find_state(struct store *base, struct task_id id, struct slice tenant,
+                                    enum task_state *ret_state)
+{
+    struct sqlite_store *store = (struct sqlite_store *)base;
+    sqlite3_stmt *stmt = store->statements[STATEMENT_STATE_GET];
+    int64_t state;
+    (void)sqlite3_bind_int64(stmt, 1, sqlite_id_seq(id));
+    (void)sqlite3_bind_int64(stmt, 2, sqlite_id_lo(id));
+    sqlite_db_bind_text(stmt, 3, tenant);
+    enum store_result found = find_row(stmt, &state, 1);
+    if (found == STORE_OK && (state < 0 || state >= TASK_STATE_COUNT))
+        return STORE_FATAL;
+    if (found == STORE_OK)
+        *ret_state = (enum task_state)state;
+    return found;
 }
 
 static uint64_t greatest_seq(struct store *base)
@@ -271,6 +319,8 @@ static const struct store_ops ops = {
     .each_waiting = each_waiting,
     .load = load,
     .find_key = find_key,
+    .find_unique = find_unique,
+    .find_state = find_state,
     .purge = sqlite_purge,
     .idle = sqlite_idle,
     .greatest_seq = greatest_seq,

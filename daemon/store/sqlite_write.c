@@ -110,6 +110,55 @@ static int put_key(struct sqlite_store *store, const struct store_change *change
     return rc;
 }
 
+/* The unique key's row.  *ret_taken: another task holds it, and goes on doing so. */
+static int put_unique(struct sqlite_store *store, const struct store_change *change, int64_t tenant, bool *ret_taken)
+{
+    const struct task_spec *spec = change->spec;
+    int64_t now_us = clock_wall_us(), expires = INT64_MAX;
+    if (spec->unique_for_us && spec->unique_for_us < INT64_MAX - now_us)
+        expires = now_us + spec->unique_for_us;
+    sqlite3_stmt *stmt = store->statements[STATEMENT_UNIQUE_PUT];
+    (void)sqlite3_bind_int64(stmt, 1, tenant);
+    sqlite_db_bind_text(stmt, 2, spec->unique_key);
+    (void)sqlite3_bind_int64(stmt, 3, sqlite_id_seq(change->id));
+    (void)sqlite3_bind_int64(stmt, 4, sqlite_id_lo(change->id));
+    (void)sqlite3_bind_int64(stmt, 5, expires);
+    (void)sqlite3_bind_int64(stmt, 6, now_us);
+    int rc = sqlite_db_run(stmt);
+    *ret_taken = rc == SQLITE_DONE && sqlite3_changes(store->db) == 0;
+    return rc;
+}
+
+static int drop_unique(struct sqlite_store *store, int64_t seq)
+{
+    sqlite3_stmt *stmt = store->statements[STATEMENT_UNIQUE_DROP];
+    (void)sqlite3_bind_int64(stmt, 1, seq);
+    return sqlite_db_run(stmt);
+}
+
+static int take_unique(struct sqlite_store *store, const struct store_change *change, bool *ret_taken)
+{
+    int64_t tenant;
+    int rc = sqlite_names_number(&store->tenants, change->spec->tenant, &tenant);
+    return rc == SQLITE_OK ? put_unique(store, change, tenant, ret_taken) : rc;
+}
+
+/* The keys that a new task brings.  *ret_taken: one of them is another task's; the row is to go again. */
+static int put_keys(struct sqlite_store *store, const struct store_change *change, int64_t tenant, bool *ret_taken)
+{
+    bool unique = change->spec->unique_key.len && !change->drop_unique; /* else it has started already */
+    int rc = SQLITE_DONE;
+    *ret_taken = false;
+    if (unique)
+        rc = put_unique(store, change, tenant, ret_taken);
+    if (rc == SQLITE_DONE && change->key && !*ret_taken) {
+        rc = put_key(store, change, ret_taken);
+        if (rc == SQLITE_DONE && *ret_taken && unique)
+            rc = drop_unique(store, sqlite_id_seq(change->id));
+    }
+    return rc;
+}
+
 static int apply_insert(struct sqlite_store *store, struct store_change *change)
 {
     int64_t tenant, name;
@@ -130,9 +179,9 @@ static int apply_insert(struct sqlite_store *store, struct store_change *change)
         change->result = STORE_FENCED; /* the id is taken: nothing of this change is written */
         return SQLITE_DONE;
     }
-    if (rc == SQLITE_DONE && change->key) {
+    if (rc == SQLITE_DONE && (change->key || change->spec->unique_key.len)) {
         bool taken;
-        rc = put_key(store, change, &taken);
+        rc = put_keys(store, change, tenant, &taken);
         if (rc == SQLITE_DONE && taken) {
             change->result = STORE_FENCED;
             return drop_row(store, sqlite_id_seq(change->id));
@@ -265,6 +314,14 @@ static bool may_have_bodies(const struct store_change *change)
 static int apply_update(struct sqlite_store *store, struct store_change *change)
 {
     bool ending = change->outcome || change->clear_outcome;
+    if (change->take_unique) {
+        bool taken;
+        int rc = take_unique(store, change, &taken);
+        if (rc != SQLITE_DONE || taken) {
+            change->result = STORE_FENCED;
+            return rc;
+        }
+    }
     sqlite3_stmt *stmt = store->statements[ending ? STATEMENT_UPDATE_OUTCOME : STATEMENT_UPDATE];
     bind_update(stmt, change);
     unsigned aside = ending ? bind_outcome(stmt, change) : 0;
@@ -273,7 +330,7 @@ static int apply_update(struct sqlite_store *store, struct store_change *change)
         return rc;
     if (sqlite3_changes(store->db) == 0) {
         change->result = STORE_FENCED;
-        return rc;
+        return change->take_unique ? drop_unique(store, sqlite_id_seq(change->id)) : rc;
     }
     if (ending && may_have_bodies(change))
         rc = drop_payloads(store, sqlite_id_seq(change->id), SQLITE_BODY_RESULT, SQLITE_BODY_MESSAGE);
@@ -281,6 +338,8 @@ static int apply_update(struct sqlite_store *store, struct store_change *change)
         rc = put_payloads(store, change, aside);
     if (rc == SQLITE_DONE)
         rc = put_told(store, change);
+    if (rc == SQLITE_DONE && change->drop_unique)
+        rc = drop_unique(store, sqlite_id_seq(change->id));
     return rc;
 }
 

@@ -42,6 +42,9 @@ struct store_change {
     /* INSERT with an idempotency key: SHA-256 over tenant and key, and over the submission; else key is NULL */
     const unsigned char *key, *fingerprint;
     int64_t key_expires_us;
+    /* The unique key of the task, which an INSERT takes where its spec has one: fenced where another task has it. */
+    bool take_unique;         /* UPDATE with a spec: takes it, too */
+    bool drop_unique;         /* UPDATE: it is free again */
     enum store_result result; /* out: OK or FENCED */
 };
 
@@ -53,6 +56,7 @@ struct store_waiting {
     uint32_t attempt;
     uint16_t lost, max_lost, failures;
     bool cancel_requested, has_callback;
+    bool has_after, has_group, has_unique, unique_until_started;
     int64_t run_at_us, expires_us, deadline_us;
     struct slice tenant, name; /* good during the call */
 };
@@ -69,6 +73,12 @@ struct store_ops {
     /* The task that a key made, within its time.  STORE_NOT_FOUND: none. */
     enum store_result (*find_key)(struct store *store, const unsigned char key[STORE_KEY_SIZE], int64_t now_us,
                                   struct task_id *ret_id, unsigned char ret_fingerprint[STORE_KEY_SIZE]);
+    /* The task that holds a tenant's unique key.  STORE_NOT_FOUND: none. */
+    enum store_result (*find_unique)(struct store *store, struct slice tenant, struct slice key, int64_t now_us,
+                                     struct task_id *ret_id);
+    /* The state of a task of the tenant, of a deleted one too while that is remembered.  STORE_NOT_FOUND: none. */
+    enum store_result (*find_state)(struct store *store, struct task_id id, struct slice tenant,
+                                    enum task_state *ret_state);
     /* Removes up to `limit` tasks that finished and were kept long enough, and expired keys; counts them. */
     enum store_result (*purge)(struct store *store, int64_t now_us, unsigned limit, unsigned *ret_purged);
     /* Idle work: checkpoints.  Returns true while there is more to do. */

@@ -77,6 +77,13 @@ static void write_context(const struct task_spec *spec, struct json_out *j)
 
 /* ---- the rest ---- */
 
+static void write_id_text(struct json_out *j, struct task_id id)
+{
+    char text[TASK_ID_TEXT_SIZE];
+    task_id_format(id, text);
+    json_out_string(j, slice_of(text, TASK_ID_TEXT_SIZE - 1));
+}
+
 static void write_id(struct json_out *j, const char *key, struct task_id id)
 {
     json_out_key(j, key);
@@ -84,9 +91,34 @@ static void write_id(struct json_out *j, const char *key, struct task_id id)
         json_out_null(j);
         return;
     }
-    char text[TASK_ID_TEXT_SIZE];
-    task_id_format(id, text);
-    json_out_string(j, slice_of(text, TASK_ID_TEXT_SIZE - 1));
+    write_id_text(j, id);
+}
+
+/* What ties it to other tasks, where anything does. */
+static void write_ties(const struct task_spec *spec, struct json_out *j)
+{
+    if (spec->after.len) {
+        json_out_key(j, "after");
+        json_out_begin_array(j);
+        for (size_t i = 0; i < task_after_count(spec); i++)
+            write_id_text(j, task_after_at(spec, i));
+        json_out_end_array(j);
+    }
+    if (spec->group.len)
+        json_out_member(j, "group", spec->group);
+    if (spec->after_group.len)
+        json_out_member(j, "after_group", spec->after_group);
+    if (!spec->unique_key.len)
+        return;
+    json_out_key(j, "unique");
+    json_out_begin_object(j);
+    json_out_member(j, "key", spec->unique_key);
+    json_out_member(j, "until", slice_str(spec->unique_until_started ? "started" : "finished"));
+    if (spec->unique_for_us) {
+        json_out_key(j, "for");
+        json_out_double(j, (double)spec->unique_for_us / 1e6);
+    }
+    json_out_end_object(j);
 }
 
 static void write_time(struct json_out *j, const char *key, int64_t us)
@@ -174,6 +206,7 @@ void task_render(const struct task_record *record, const struct task_history *hi
     write_id(j, "root_id", spec->root);
     if (spec->callback.len)
         json_out_member(j, "callback", spec->callback);
+    write_ties(spec, j);
     json_out_member_i64(j, "attempt", status->attempt);
     json_out_member_i64(j, "max_attempts", spec->max_attempts);
     json_out_member_i64(j, "lost", status->lost);

@@ -247,6 +247,8 @@ static void fill(struct task_spec *spec, struct building *b)
     spec->timeout_us = text->timeout_us;
     spec->retain_us = text->has_retain && !text->retain_us ? 1 : text->retain_us; /* "0s": gone as soon as may be */
     spec->backoff = text->backoff;
+    spec->unique_until_started = text->unique_until_started;
+    spec->unique_for_us = text->unique_for_us;
     spec->max_attempts = (uint16_t)text->max_attempts;
     spec->max_lost = (uint16_t)text->max_lost;
     spec->priority = (uint8_t)text->priority;
@@ -293,6 +295,10 @@ static int build(struct building *b, struct submission *ret, struct problem *ret
         .context = slice_of(b->context, b->context_len),
         .origins = buf_slice(&b->origins),
         .callback = b->text->callback,
+        .after = slice_of((const char *)b->text->after, b->text->n_after * sizeof b->text->after[0]),
+        .group = b->text->group,
+        .after_group = b->text->after_group,
+        .unique_key = b->text->unique_key,
     };
     struct task_spec *spec = task_spec_new(&text);
     satchel_value_unref(tenant);

@@ -308,6 +308,93 @@ static void read_idempotency_key(struct reading *r, const char *name, const json
         r->text->key = slice_of(json_string_value(value), len);
 }
 
+static void read_after_id(struct reading *r, const char *name, size_t index, const json_t *value)
+{
+    char inner[24];
+    struct task_id id;
+    (void)snprintf(inner, sizeof inner, "%zu", index);
+    if (!json_is_string(value) || !task_id_parse(json_string_value(value), json_string_length(value), &id)) {
+        fault_in(r, name, inner, "must be the id of a task");
+        return;
+    }
+    for (size_t i = 0; i < r->text->n_after; i++)
+        if (task_id_equal(r->text->after[i], id)) {
+            fault_in(r, name, inner, "is named twice");
+            return;
+        }
+    r->text->after[r->text->n_after++] = id;
+}
+
+static void read_after(struct reading *r, const char *name, const json_t *value)
+{
+    size_t n = json_is_array(value) ? json_array_size(value) : 0;
+    if (n < 1 || n > TASK_AFTER_MAX) {
+        fault(r, name, "must be an array of 1 to 64 ids of tasks");
+        return;
+    }
+    for (size_t i = 0; i < n; i++)
+        read_after_id(r, name, i, json_array_get(value, i));
+}
+
+static struct slice read_name(struct reading *r, const char *name, const json_t *value, size_t most, const char *what)
+{
+    size_t len = json_is_string(value) ? json_string_length(value) : 0;
+    if (len >= 1 && len <= most && !has_control(json_string_value(value), len, false))
+        return slice_of(json_string_value(value), len);
+    fault(r, name, what);
+    return (struct slice){0};
+}
+
+#define GROUP_FAULT "must be the name of a group, a string of 1 to 200 bytes without control characters"
+
+static void read_group(struct reading *r, const char *name, const json_t *value)
+{
+    r->text->group = read_name(r, name, value, GROUP_MAX, GROUP_FAULT);
+}
+
+static void read_after_group(struct reading *r, const char *name, const json_t *value)
+{
+    r->text->after_group = read_name(r, name, value, GROUP_MAX, GROUP_FAULT);
+}
+
+static const char *read_unique_member(struct reading *r, const char *name, const json_t *value)
+{
+    if (strcmp(name, "key") == 0) {
+        size_t len = json_is_string(value) ? json_string_length(value) : 0;
+        if (len < 1 || len > UNIQUE_KEY_MAX || has_control(json_string_value(value), len, false))
+            return "must be a string of 1 to 255 bytes without control characters";
+        r->text->unique_key = slice_of(json_string_value(value), len);
+        return NULL;
+    }
+    if (strcmp(name, "until") == 0) {
+        const char *until = json_is_string(value) ? json_string_value(value) : "";
+        r->text->unique_until_started = strcmp(until, "started") == 0;
+        return r->text->unique_until_started || strcmp(until, "finished") == 0 ? NULL
+                                                                               : "must be \"started\" or \"finished\"";
+    }
+    if (strcmp(name, "for") == 0)
+        return read_duration(value, 1, &r->text->unique_for_us);
+    return "is not a member of unique; known are key, until and for";
+}
+
+static void read_unique(struct reading *r, const char *name, const json_t *value)
+{
+    if (!json_is_object(value)) {
+        fault(r, name, "must be an object, such as {\"key\": \"report-7\", \"until\": \"finished\"}");
+        return;
+    }
+    const char *inner;
+    json_t *part;
+    json_object_foreach((json_t *)(uintptr_t)value, inner, part)
+    {
+        const char *why = read_unique_member(r, inner, part);
+        if (why)
+            fault_in(r, name, inner, why);
+    }
+    if (!json_object_get(value, "key"))
+        fault_in(r, name, "key", "is required: the tenant has one living task of each key");
+}
+
 static bool is_callback_url(const char *url, size_t len, const char *host)
 {
     if (!host || len > CALLBACK_MAX)
@@ -354,6 +441,10 @@ static const struct member {
     {"retain", read_retain},
     {"idempotency_key", read_idempotency_key},
     {"callback", read_callback},
+    {"after", read_after},
+    {"group", read_group},
+    {"after_group", read_after_group},
+    {"unique", read_unique},
 };
 
 static void read_member(struct reading *r, const char *name, const json_t *value)
@@ -414,6 +505,8 @@ bool submission_read(const struct submission_input *input, const json_t *root, s
         fault(&r, "task", "is required: the name of the task to run");
     if (ret->has_delay && ret->has_run_at)
         fault(&r, "run_at", "contradicts delay: only one of them can say when to run");
+    if (ret->group.data && slice_eq(ret->group, ret->after_group))
+        fault(&r, "after_group", "contradicts group: a task cannot wait for its own group");
     if (!r.faulty)
         ret->args = raw_args(input->body);
     return !r.faulty;

@@ -25,22 +25,50 @@ static struct slice place(char **at, struct slice text)
 
 struct task_spec *task_spec_new(const struct task_spec_text *text)
 {
-    size_t size = sizeof(struct task_spec) + text->tenant.len + text->name.len + text->args.len + text->labels.len +
-                  text->context.len + text->origins.len + text->callback.len + 7;
-    struct task_spec *spec = malloc(size);
+    struct task_spec places = {0}, *spec;
+    const struct {
+        struct slice *to, from;
+    } parts[] = {
+        {&places.tenant, text->tenant},
+        {&places.name, text->name},
+        {&places.args, text->args},
+        {&places.labels, text->labels},
+        {&places.context, text->context},
+        {&places.origins, text->origins},
+        {&places.callback, text->callback},
+        {&places.after, text->after},
+        {&places.group, text->group},
+        {&places.after_group, text->after_group},
+        {&places.unique_key, text->unique_key},
+    };
+    size_t n = sizeof parts / sizeof parts[0], size = sizeof *spec + n;
+    for (size_t i = 0; i < n; i++)
+        size += parts[i].from.len;
+    spec = malloc(size);
     if (!spec)
         return NULL;
-    *spec = (struct task_spec){.size = size, .max_attempts = 1, .max_lost = 3, .priority = 4};
-    atomic_init(&spec->refs, 1);
     char *at = (char *)(spec + 1);
-    spec->tenant = place(&at, text->tenant);
-    spec->name = place(&at, text->name);
-    spec->args = place(&at, text->args);
-    spec->labels = place(&at, text->labels);
-    spec->context = place(&at, text->context);
-    spec->origins = place(&at, text->origins);
-    spec->callback = place(&at, text->callback);
+    for (size_t i = 0; i < n; i++)
+        *parts[i].to = place(&at, parts[i].from);
+    *spec = places;
+    spec->size = size;
+    spec->max_attempts = 1;
+    spec->max_lost = 3;
+    spec->priority = 4;
+    atomic_init(&spec->refs, 1);
     return spec;
+}
+
+size_t task_after_count(const struct task_spec *spec)
+{
+    return spec->after.len / sizeof(struct task_id);
+}
+
+struct task_id task_after_at(const struct task_spec *spec, size_t index)
+{
+    struct task_id id;
+    memcpy(&id, spec->after.data + index * sizeof id, sizeof id);
+    return id;
 }
 
 struct task_spec *task_spec_ref(struct task_spec *spec)

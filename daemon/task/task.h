@@ -39,33 +39,42 @@ struct backoff {
 struct task_spec {
     atomic_uint refs;
     struct task_id id;
-    struct task_id parent;  /* none: not a sub-task */
-    struct task_id root;    /* itself where it has no parent */
-    struct slice tenant;    /* NUL-terminated, as all slices here are */
-    struct slice name;      /* the task type's name */
-    struct slice args;      /* the submitted JSON text, verbatim; "null" where none was sent */
-    struct slice labels;    /* a JSON object's text, or empty */
-    struct slice context;   /* satchel_context_to_json with secrets: what is stored and what an attempt gets back */
-    struct slice callback;  /* the URL that gets the finished task; empty: none */
-    struct slice origins;   /* JSON object: variable name -> "header", "body", ... ; for the audit view */
-    uint8_t parent_span[8]; /* span id of the incoming traceparent; zero: the submission started the trace */
-    int64_t created_us;     /* wall clock */
-    int64_t run_at_us;      /* not before; 0: at once */
-    int64_t deadline_us;    /* 0: none */
-    int64_t expires_us;     /* not started by then: expired; 0: never */
-    int64_t timeout_us;     /* of one attempt; 0: the task type's */
-    int64_t retain_us;      /* how long it is kept once finished; 0: the configured time */
+    struct task_id parent;    /* none: not a sub-task */
+    struct task_id root;      /* itself where it has no parent */
+    struct slice tenant;      /* NUL-terminated, as all slices here are */
+    struct slice name;        /* the task type's name */
+    struct slice args;        /* the submitted JSON text, verbatim; "null" where none was sent */
+    struct slice labels;      /* a JSON object's text, or empty */
+    struct slice context;     /* satchel_context_to_json with secrets: what is stored and what an attempt gets back */
+    struct slice callback;    /* the URL that gets the finished task; empty: none */
+    struct slice after;       /* the ids of the tasks that must succeed first: struct task_id each, as bytes */
+    struct slice group;       /* the group that it belongs to; empty: none */
+    struct slice after_group; /* the group whose members must end first; empty: none */
+    struct slice unique_key;  /* no other living task of the tenant has it; empty: any may */
+    struct slice origins;     /* JSON object: variable name -> "header", "body", ... ; for the audit view */
+    uint8_t parent_span[8];   /* span id of the incoming traceparent; zero: the submission started the trace */
+    int64_t created_us;       /* wall clock */
+    int64_t run_at_us;        /* not before; 0: at once */
+    int64_t deadline_us;      /* 0: none */
+    int64_t expires_us;       /* not started by then: expired; 0: never */
+    int64_t timeout_us;       /* of one attempt; 0: the task type's */
+    int64_t retain_us;        /* how long it is kept once finished; 0: the configured time */
+    int64_t unique_for_us;    /* the key is held no longer than this; 0: no such limit */
     struct backoff backoff;
     uint16_t max_attempts, max_lost;
     uint8_t priority;
-    satchel_context *live; /* the captured context; never entered itself, copied per attempt; owned */
-    size_t size;           /* bytes of the allocation */
+    bool unique_until_started; /* the key is free once an attempt has been claimed; else once it has ended */
+    satchel_context *live;     /* the captured context; never entered itself, copied per attempt; owned */
+    size_t size;               /* bytes of the allocation */
 };
 
 /* What spec_new copies into the one allocation.  Numbers and ids are set on the result before it is shared. */
 struct task_spec_text {
-    struct slice tenant, name, args, labels, context, origins, callback;
+    struct slice tenant, name, args, labels, context, origins, callback, after, group, after_group, unique_key;
 };
+#define TASK_AFTER_MAX 64u /* how many tasks one may wait for */
+size_t task_after_count(const struct task_spec *spec);
+struct task_id task_after_at(const struct task_spec *spec, size_t index);
 struct task_spec *task_spec_new(const struct task_spec_text *text); /* one reference; NULL: no memory */
 struct task_spec *task_spec_ref(struct task_spec *spec);
 void task_spec_unref(struct task_spec *spec); /* NULL is fine */

@@ -36,6 +36,7 @@ struct store_factory {
 int store_suite_write(const struct store_factory *factory); /* the number of tests that failed */
 int store_suite_purge(const struct store_factory *factory);
 int store_suite_read(const struct store_factory *factory);
+int store_suite_ties(const struct store_factory *factory);
 int store_suite_attempts(const struct store_factory *factory);
 
 /* ---- support.c ---- */

@@ -89,7 +89,18 @@ struct task_spec *spec_plain(const char *tenant, const char *name)
 
 struct task_spec *spec_full(void)
 {
+    static unsigned made;
+    char key[24];
+    (void)snprintf(key, sizeof key, "key %u", ++made); /* no two can be in one store */
+    struct task_id after[3];
+    for (size_t i = 0; i < 3; i++)
+        task_id_make(&after[i]);
     const struct task_spec_text text = {
+        .callback = SLICE_LITERAL("https://example.com/done"),
+        .after = slice_of((const char *)after, sizeof after),
+        .group = SLICE_LITERAL("import \xc3\xa4"),
+        .after_group = SLICE_LITERAL("clean-up"),
+        .unique_key = slice_str(key),
         .tenant = SLICE_LITERAL("acme"),
         .name = SLICE_LITERAL("thumbnail"),
         .args = SLICE_LITERAL("{\"k\":[0.1,12345678901234567890,\"\xc3\xa4\"]}"),
@@ -113,6 +124,8 @@ struct task_spec *spec_full(void)
     spec->max_attempts = 65535;
     spec->max_lost = 65534;
     spec->priority = 9;
+    spec->unique_until_started = true;
+    spec->unique_for_us = INT64_MAX;
     return spec;
 }
 
@@ -280,6 +293,13 @@ void assert_same_spec(const struct task_spec *a, const struct task_spec *b)
     assert_int_equal(a->max_attempts, b->max_attempts);
     assert_int_equal(a->max_lost, b->max_lost);
     assert_int_equal(a->priority, b->priority);
+    assert_same_slice(a->callback, b->callback);
+    assert_same_slice(a->after, b->after);
+    assert_same_slice(a->group, b->group);
+    assert_same_slice(a->after_group, b->after_group);
+    assert_same_slice(a->unique_key, b->unique_key);
+    assert_int_equal(a->unique_until_started, b->unique_until_started);
+    assert_int_equal(a->unique_for_us, b->unique_for_us);
 }
 
 void assert_same_status(const struct task_status *a, const struct task_status *b)

@@ -7,5 +7,6 @@ int main(void)
     failed += store_suite_purge(&sqlite_factory);
     failed += store_suite_read(&sqlite_factory);
     failed += store_suite_attempts(&sqlite_factory);
+    failed += store_suite_ties(&sqlite_factory);
     return failed ? 1 : 0;
 }

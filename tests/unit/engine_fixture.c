@@ -140,6 +140,7 @@ static void apply(struct store_change *change)
             memcpy(row->key, change->key, STORE_KEY_SIZE);
             memcpy(row->fingerprint, change->fingerprint, STORE_KEY_SIZE);
         }
+        row->holds_unique = change->spec->unique_key.len && !change->drop_unique;
     } else if (!row || row->status.state != change->expect_state || row->status.attempt != change->expect_attempt) {
         change->result = STORE_FENCED;
         return;
@@ -155,6 +156,10 @@ static void apply(struct store_change *change)
     if (task_state_final(change->status.state))
         the_store->ended[change->status.state]++;
     row->status = change->status;
+    if (change->kind == STORE_UPDATE && change->take_unique)
+        row->holds_unique = true;
+    if (change->drop_unique)
+        row->holds_unique = false;
     if (change->clear_outcome || change->outcome) {
         task_outcome_unref(row->outcome);
         row->outcome = task_outcome_ref((struct task_outcome *)(uintptr_t)change->outcome);
@@ -195,6 +200,10 @@ static enum store_result each_waiting(struct store *store, int (*fn)(void *arg, 
             .max_lost = row->spec->max_lost,
             .failures = row->status.failures,
             .cancel_requested = row->status.cancel_requested,
+            .has_after = row->spec->after.len || row->spec->after_group.len,
+            .has_group = row->spec->group.len != 0,
+            .has_unique = row->spec->unique_key.len != 0,
+            .unique_until_started = row->spec->unique_until_started,
             .run_at_us = row->status.run_at_us,
             .expires_us = row->spec->expires_us,
             .deadline_us = row->spec->deadline_us,
@@ -238,6 +247,34 @@ static enum store_result find_key(struct store *store, const unsigned char key[S
     return STORE_NOT_FOUND;
 }
 
+static enum store_result find_unique(struct store *store, struct slice tenant, struct slice key, int64_t now_us,
+                                     struct task_id *ret_id)
+{
+    (void)store, (void)now_us;
+    for (size_t i = 0; i < the_store->n; i++) {
+        struct row *row = &the_store->rows[i];
+        if (row->holds_unique && slice_eq(row->spec->unique_key, key) && slice_eq(row->spec->tenant, tenant)) {
+            *ret_id = row->spec->id;
+            return STORE_OK;
+        }
+    }
+    return STORE_NOT_FOUND;
+}
+
+static enum store_result find_state(struct store *store, struct task_id id, struct slice tenant,
+                                    enum task_state *ret_state)
+{
+    (void)store;
+    for (size_t i = 0; i < the_store->n; i++) {
+        struct row *row = &the_store->rows[i];
+        if (task_id_equal(row->spec->id, id) && slice_eq(row->spec->tenant, tenant)) {
+            *ret_state = row->status.state;
+            return STORE_OK;
+        }
+    }
+    return STORE_NOT_FOUND;
+}
+
 static enum store_result purge(struct store *store, int64_t now_us, unsigned limit, unsigned *ret_purged)
 {
     (void)store, (void)now_us, (void)limit;
@@ -275,8 +312,20 @@ static void close_store(struct store *store)
     (void)store;
 }
 
-static const struct store_ops memory_ops = {close_store, commit, each_waiting, load,     find_key,
-                                            purge,       idle,   greatest_seq, counters, set_limits};
+static const struct store_ops memory_ops = {
+    .close = close_store,
+    .commit = commit,
+    .each_waiting = each_waiting,
+    .load = load,
+    .find_key = find_key,
+    .find_unique = find_unique,
+    .find_state = find_state,
+    .purge = purge,
+    .idle = idle,
+    .greatest_seq = greatest_seq,
+    .counters = counters,
+    .set_limits = set_limits,
+};
 
 /* ---- the registry ---- */
 
@@ -353,17 +402,38 @@ enum engine_result finish(struct test_call *t)
     return t->call.result;
 }
 
-struct task_spec *make_spec(const char *tenant, const char *name)
+static struct slice text_or_none(const char *text)
+{
+    return text ? slice_str(text) : (struct slice){0};
+}
+
+static struct task_spec *make(const char *tenant, const char *name, const struct ties *ties)
 {
     struct task_spec_text text = {.tenant = slice_str(tenant),
                                   .name = slice_str(name),
                                   .args = SLICE_LITERAL("null"),
-                                  .context = SLICE_LITERAL("{\"v\":1,\"vars\":{}}")};
+                                  .context = SLICE_LITERAL("{\"v\":1,\"vars\":{}}"),
+                                  .after = slice_of((const char *)ties->after, ties->n_after * sizeof(struct task_id)),
+                                  .group = text_or_none(ties->group),
+                                  .after_group = text_or_none(ties->after_group),
+                                  .unique_key = text_or_none(ties->unique_key)};
     struct task_spec *spec = task_spec_new(&text);
     assert_non_null(spec);
     task_id_make(&spec->id);
     spec->root = spec->id;
     spec->created_us = clock_wall_us();
+    return spec;
+}
+
+struct task_spec *make_spec(const char *tenant, const char *name)
+{
+    return make(tenant, name, &(struct ties){0});
+}
+
+struct task_spec *make_tied(const char *tenant, const struct ties *ties)
+{
+    struct task_spec *spec = make(tenant, "work", ties);
+    spec->max_lost = UINT16_MAX;
     return spec;
 }
 

@@ -26,6 +26,7 @@ struct row {
     struct task_outcome *outcome;
     unsigned char key[STORE_KEY_SIZE], fingerprint[STORE_KEY_SIZE];
     bool has_key, forgotten;
+    bool holds_unique;
 };
 
 struct memory_store {
@@ -77,6 +78,12 @@ void call_init(struct test_call *t, enum engine_call_kind kind);
 void post(struct test_call *t);
 bool wait_done(struct test_call *t, int64_t ns);
 enum engine_result finish(struct test_call *t);
+struct ties { /* of a spec that make_tied makes (a crash never uses up its lives); zero-filled: none */
+    const struct task_id *after;
+    size_t n_after;
+    const char *group, *after_group, *unique_key;
+};
+struct task_spec *make_tied(const char *tenant, const struct ties *ties);
 struct task_spec *make_spec(const char *tenant, const char *name);
 struct task_id submit_spec(struct task_spec *spec, struct test_call *t);
 struct task_id submit(struct task_spec *spec);

@@ -139,9 +139,9 @@ static void every_option_is_described(void **state)
                 fail_msg("%s is described, but not known", name);
     }
     static const char *const taken[] = {
-        "task",     "args",       "priority",     "delay",           "run_at",  "timeout",
-        "deadline", "expires_in", "max_attempts", "max_lost",        "backoff", "labels",
-        "context",  "parent_id",  "retain",       "idempotency_key", "callback"};
+        "task",         "args",     "priority", "delay",       "run_at",  "timeout",   "deadline", "expires_in",
+        "max_attempts", "max_lost", "backoff",  "labels",      "context", "parent_id", "retain",   "idempotency_key",
+        "callback",     "after",    "group",    "after_group", "unique"};
     assert_int_equal(json_object_size(at("/components/schemas/Submission/properties")), sizeof taken / sizeof taken[0]);
     for (size_t i = 0; i < sizeof taken / sizeof taken[0]; i++)
         if (!json_object_get(at("/components/schemas/Submission/properties"), taken[i]))
@@ -177,8 +177,10 @@ static void every_member_of_a_task_is_described(void **state)
     for (size_t i = 0; i < json_array_size(required); i++)
         if (!json_object_get(task, json_string_value(json_array_get(required, i))))
             fail_msg("%s is not written", json_string_value(json_array_get(required, i)));
-    assert_int_equal(json_array_size(required) + 6,
-                     json_object_size(described)); /* result, exit_code, error, attempts, progress_message, callback */
+    assert_int_equal(
+        json_array_size(required) + 10,
+        json_object_size(described)); /* result, exit_code, error, attempts, progress_message, callback, after, group,
+                                                        after_group, unique */
     json_decref(task);
     buf_release(&out);
     task_record_release(&record);
