@@ -67,6 +67,26 @@ const char *satchel_task_args(const satchel_task *task, size_t *len)
     return task ? task->args.data : NULL;
 }
 
+size_t satchel_task_after_count(const satchel_task *task)
+{
+    return task ? task->n_after : 0;
+}
+
+const char *satchel_task_after_id(const satchel_task *task, size_t index)
+{
+    return task && index < task->n_after ? task->after[index] : NULL;
+}
+
+const char *satchel_task_after_result(satchel_task *task, size_t index, size_t *len)
+{
+    struct slice result = {0};
+    if (task && index < task->n_after && task->ops->own_thread(task))
+        result = task->ops->after_result(task, index);
+    if (len)
+        *len = result.len;
+    return result.data;
+}
+
 bool satchel_task_canceled(const satchel_task *task)
 {
     return task && task->ops->canceled(task);

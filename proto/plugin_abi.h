@@ -27,6 +27,7 @@ struct satchel_task_ops { /* the task's own thread has been checked where that i
     int (*log)(satchel_task *task, struct slice line);
     int (*spawn)(satchel_task *task, struct slice submission, char *id);
     int (*succeed)(satchel_task *task, struct slice result, bool is_json);
+    struct slice (*after_result)(satchel_task *task, size_t index); /* empty: not known */
     int (*fail)(satchel_task *task, bool final, int64_t delay_ms, const char *message); /* delay negative: none */
 };
 
@@ -34,6 +35,8 @@ struct satchel_task {
     const struct satchel_task_ops *ops;
     const char *name, *id, *parent_id, *root_id;
     unsigned attempt, max_attempts;
+    size_t n_after;
+    const char *const *after; /* ids */
     struct slice args; /* NUL-terminated */
     char error[256];
 };

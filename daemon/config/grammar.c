@@ -89,9 +89,10 @@ const char *check_template(const char *text)
         at += 2;
         while (*at == ' ')
             at++;
-        if (strncmp(at, "args", 4) != 0)
-            return "has a template that is not {{args.NAME}}";
-        for (at += 4; *at == '.';) {
+        bool of_after = strncmp(at, "after", 5) == 0;
+        if (!of_after && strncmp(at, "args", 4) != 0)
+            return "has a template that is neither {{args.NAME}} nor {{after.N}}";
+        for (at += of_after ? 5 : 4; *at == '.';) {
             size_t len = strspn(++at, ALNUM "_-");
             if (len == 0 || len > 64)
                 return "has a template whose NAME in {{args.NAME}} is not made of A-Z a-z 0-9 _ -";
@@ -100,7 +101,7 @@ const char *check_template(const char *text)
         while (*at == ' ')
             at++;
         if (at != end)
-            return "has a template that is not {{args.NAME}}";
+            return "has a template that is neither {{args.NAME}} nor {{after.N}}";
         at = end + 2;
     }
     return NULL;

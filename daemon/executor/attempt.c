@@ -1,14 +1,17 @@
 /* The ends of an attempt.  Called by every executor, on the attempt's worker thread. */
 #include "executor/attempt.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "executor/executor.h"
 #include "executor/result.h"
+#include "proto/json_in.h"
 #include "proto/json_out.h"
 
 #define MESSAGE_SIZE 1024
+#define AFTER_RESULTS_MAX ((size_t)64 << 20) /* of the results of all tasks that one waited for */
 
 static void end(struct attempt *attempt, enum attempt_end how, struct task_outcome *outcome)
 {
@@ -82,6 +85,40 @@ void attempt_end_canceled(struct attempt *attempt)
     case CANCEL_REQUESTED: break;
     }
     attempt_fail(attempt, true, ERROR_TYPE_CANCELED, "canceled");
+}
+
+/* One result, of the task's text as the API shows it. */
+static bool append_result(struct attempt *attempt, struct task_id id, struct buf *out)
+{
+    struct buf task = BUF_INIT;
+    struct slice result = {0};
+    int err =
+        attempt->host && attempt->host->show ? attempt->host->show(attempt->host_arg, attempt, id, &task) : -ENOENT;
+    if (err == 0 && buf_ok(&task))
+        result = json_in_find(buf_slice(&task), SLICE_LITERAL("result"));
+    buf_append_slice(out, result.len ? result : SLICE_LITERAL("null"));
+    buf_release(&task);
+    return err == 0 || err == -ENOENT;
+}
+
+bool attempt_after(struct attempt *attempt, struct buf *out, char *error, size_t error_size)
+{
+    bool read = true;
+    buf_append_char(out, '[');
+    for (size_t i = 0; read && i < task_after_count(attempt->spec); i++) {
+        if (i)
+            buf_append_char(out, ',');
+        read = append_result(attempt, task_after_at(attempt->spec, i), out);
+        if (out->len > AFTER_RESULTS_MAX) {
+            (void)snprintf(error, error_size, "the results of the tasks before it have more than %zu bytes together",
+                           AFTER_RESULTS_MAX);
+            return false;
+        }
+    }
+    buf_append_char(out, ']');
+    if (!read)
+        (void)snprintf(error, error_size, "the results of the tasks before it cannot be read just now");
+    return read;
 }
 
 const char *attempt_retry_reason(const struct attempt *attempt)

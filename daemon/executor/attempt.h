@@ -86,6 +86,10 @@ void attempt_sent(struct attempt *attempt, const char *to, struct slice target);
 /* Fails the attempt as its fired cancel object says: canceled, timeout, deadline, or lost at a shutdown. */
 void attempt_end_canceled(struct attempt *attempt);
 
+/* The results of the tasks that it waited for, in the order of its `after`: appends a JSON array, null where there is
+ * none (any more).  Blocks.  False and the reason. */
+bool attempt_after(struct attempt *attempt, struct buf *out, char *error, size_t error_size);
+
 /* Why this is not the first attempt: "retry" (by hand), or the type of the error that the one before ended with.
  * NULL: it is the first. */
 const char *attempt_retry_reason(const struct attempt *attempt);

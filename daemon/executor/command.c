@@ -48,6 +48,7 @@ static struct command *command_new(const struct config_task *task, char *error, 
             command_free(command);
             return NULL;
         }
+        command->uses_after = command->uses_after || template_uses_after(&command->arguments[command->n_arguments]);
     }
     if (command_environment_init(command, error, error_size) < 0) {
         command_free(command);
@@ -71,10 +72,12 @@ static char **fill_arguments(const struct command *command, struct attempt *atte
     char **arguments = calloc(command->n_arguments + 1, sizeof(char *));
     char error[TEMPLATE_ERROR_SIZE] = "";
     bool memory = arguments != NULL;
-    for (size_t i = 0; memory && i < command->n_arguments; i++) {
+    struct buf after = BUF_INIT;
+    bool read = !command->uses_after || attempt_after(attempt, &after, error, sizeof error);
+    const struct template_values values = {attempt->spec->args, buf_slice(&after)};
+    for (size_t i = 0; read && memory && i < command->n_arguments; i++) {
         struct buf text = BUF_INIT;
-        bool filled =
-            template_expand(&command->arguments[i], attempt->spec->args, command->task->allow_dash, &text, error);
+        bool filled = template_expand(&command->arguments[i], &values, command->task->allow_dash, &text, error);
         if (filled && text.len > ARGUMENT_MAX) {
             (void)snprintf(error, sizeof error, "argument %zu would have %zu bytes; no program takes more than %u", i,
                            text.len, ARGUMENT_MAX);
@@ -86,10 +89,11 @@ static char **fill_arguments(const struct command *command, struct attempt *atte
         if (!filled)
             break;
     }
+    buf_release(&after);
     if (!error[0] && memory)
         return arguments;
     if (error[0])
-        attempt_fail(attempt, true, ERROR_TYPE_HANDLER, "%s", error);
+        attempt_fail(attempt, read, ERROR_TYPE_HANDLER, "%s", error);
     else
         attempt_fail(attempt, false, ERROR_TYPE_OOM, "no memory for the command's arguments");
     free_arguments(arguments);

@@ -17,7 +17,8 @@ struct command {
     const struct config_task *task; /* of the registry's configuration */
     struct template *arguments;
     size_t n_arguments;
-    char **base; /* PATH, LANG, TZ, HOME and what `environment` names; NULL-terminated */
+    bool uses_after; /* an argument is made of the results of the tasks that it waited for */
+    char **base;     /* PATH, LANG, TZ, HOME and what `environment` names; NULL-terminated */
     size_t n_base;
 };
 

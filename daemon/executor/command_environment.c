@@ -12,10 +12,10 @@
 extern char **environ;
 
 /* Ours in every child: the operator's `environment` may not set them (SATCHEL_URL it may). */
-static const char *const reserved[] = {"SATCHEL_TENANT",       "SATCHEL_REQUEST_ID", "SATCHEL_DEADLINE",
-                                       "SATCHEL_TASK_ID",      "SATCHEL_TASK",       "SATCHEL_ATTEMPT",
-                                       "SATCHEL_CONTEXT",      "SATCHEL_PARENT_ID",  "SATCHEL_ROOT_ID",
-                                       "SATCHEL_MAX_ATTEMPTS", "SATCHEL_TOKEN",      "SATCHEL_TENANT_HEADER"};
+static const char *const reserved[] = {
+    "SATCHEL_TENANT",  "SATCHEL_REQUEST_ID",    "SATCHEL_DEADLINE",  "SATCHEL_TASK_ID", "SATCHEL_TASK",
+    "SATCHEL_ATTEMPT", "SATCHEL_CONTEXT",       "SATCHEL_PARENT_ID", "SATCHEL_ROOT_ID", "SATCHEL_MAX_ATTEMPTS",
+    "SATCHEL_TOKEN",   "SATCHEL_TENANT_HEADER", "SATCHEL_AFTER"};
 #define N_RESERVED (sizeof reserved / sizeof reserved[0])
 
 static bool same_name(const char *entry, const char *name, size_t len)
@@ -153,6 +153,20 @@ static void add_known(struct collect *c, const satchel_context *context, const c
     satchel_value_unref(value);
 }
 
+/* The tasks that it waited for: ids, a space between; `satchel result ID` shows what each did. */
+static void add_after(struct collect *c, const struct task_spec *spec)
+{
+    struct buf ids = BUF_INIT;
+    if (!spec->after.len)
+        return;
+    task_after_list(spec, " ", &ids);
+    if (buf_ok(&ids))
+        add(c, "SATCHEL_AFTER", ids.data);
+    else
+        c->text->failed = true;
+    buf_release(&ids);
+}
+
 static bool add_own(struct collect *c, const struct command *command, const struct attempt *attempt,
                     const satchel_context *context)
 {
@@ -168,6 +182,7 @@ static bool add_own(struct collect *c, const struct command *command, const stru
     add_id(c, "SATCHEL_PARENT_ID", spec->parent);
     add_id(c, "SATCHEL_ROOT_ID", spec->root);
     add_number(c, "SATCHEL_MAX_ATTEMPTS", spec->max_attempts);
+    add_after(c, spec);
     add(c, "SATCHEL_TENANT_HEADER", satchel_var_header(satchel_known_var(SATCHEL_TENANT))); /* for satchel in there */
     bool operators_url = false;
     for (size_t i = 0; i < command->n_base; i++)

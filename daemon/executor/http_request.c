@@ -69,14 +69,14 @@ static bool has_dot_segment(const char *url)
     return false;
 }
 
-static bool expand_url(const struct http_task *task, struct slice args, struct buf *out,
+static bool expand_url(const struct http_task *task, const struct template_values *values, struct buf *out,
                        char error[TEMPLATE_ERROR_SIZE])
 {
     bool path_template = false;
     for (size_t i = 0; i < task->url.n; i++) {
         const struct template_part *part = &task->url.parts[i];
         struct buf value = BUF_INIT;
-        bool good = template_part_expand(part, args, false, &value, error);
+        bool good = template_part_expand(part, values, false, &value, error);
         if (good && (!part->is_path || i == 0)) { /* what the URL begins with is a URL itself */
             buf_append_slice(out, buf_slice(&value));
         } else if (good && in_authority(buf_slice(out))) {
@@ -138,11 +138,11 @@ static const char *parse_url(struct http_request *r, const struct buf *text)
     return code == CURLUE_OK ? NULL : fault_of(code);
 }
 
-static bool fill_url(const struct http_task *task, struct slice args, struct http_request *r,
+static bool fill_url(const struct http_task *task, const struct template_values *values, struct http_request *r,
                      char error[TEMPLATE_ERROR_SIZE])
 {
     struct buf text = BUF_INIT;
-    bool good = expand_url(task, args, &text, error);
+    bool good = expand_url(task, values, &text, error);
     r->url = good && buf_ok(&text) && text.data ? r->curl->url() : NULL;
     if (good && !r->url && text.len == 0 && buf_ok(&text)) {
         (void)snprintf(error, TEMPLATE_ERROR_SIZE, "the URL is empty");
@@ -171,11 +171,11 @@ static bool in_string_after(struct slice text, bool in_string)
     return in_string;
 }
 
-static bool append_in_string(const struct template_part *part, struct slice args, struct buf *out,
+static bool append_in_string(const struct template_part *part, const struct template_values *values, struct buf *out,
                              char error[TEMPLATE_ERROR_SIZE])
 {
     struct buf value = BUF_INIT, quoted = BUF_INIT;
-    bool good = template_part_expand(part, args, false, &value, error);
+    bool good = template_part_expand(part, values, false, &value, error);
     if (good) {
         struct json_out j = json_out_to(&quoted);
         json_out_string(&j, buf_slice(&value));
@@ -189,34 +189,35 @@ static bool append_in_string(const struct template_part *part, struct slice args
     return good;
 }
 
-static bool append_form(const struct template_part *part, struct slice args, struct buf *out,
+static bool append_form(const struct template_part *part, const struct template_values *values, struct buf *out,
                         char error[TEMPLATE_ERROR_SIZE])
 {
     struct buf value = BUF_INIT;
-    bool good = template_part_expand(part, args, false, &value, error);
+    bool good = template_part_expand(part, values, false, &value, error);
     append_encoded(out, buf_slice(&value));
     out->failed = out->failed || value.failed;
     buf_release(&value);
     return good;
 }
 
-static bool fill_body(const struct http_task *task, struct slice args, struct buf *out, char error[TEMPLATE_ERROR_SIZE])
+static bool fill_body(const struct http_task *task, const struct template_values *values, struct buf *out,
+                      char error[TEMPLATE_ERROR_SIZE])
 {
     bool in_string = false, good = true;
     if (task->body_kind == HTTP_BODY_ARGS)
-        buf_append_slice(out, args);
+        buf_append_slice(out, values->args);
     for (size_t i = 0; good && i < task->body.n; i++) {
         const struct template_part *part = &task->body.parts[i];
         if (!part->is_path) {
             in_string = in_string_after(part->text, in_string);
             buf_append_slice(out, part->text);
         } else if (task->body_kind == HTTP_BODY_JSON) {
-            good = in_string ? append_in_string(part, args, out, error)
-                             : template_part_expand(part, args, true, out, error);
+            good = in_string ? append_in_string(part, values, out, error)
+                             : template_part_expand(part, values, true, out, error);
         } else if (task->body_kind == HTTP_BODY_FORM) {
-            good = append_form(part, args, out, error);
+            good = append_form(part, values, out, error);
         } else {
-            good = template_part_expand(part, args, false, out, error);
+            good = template_part_expand(part, values, false, out, error);
         }
     }
     return good;
@@ -339,14 +340,14 @@ static bool add_context(const struct task_type *type, struct http_request *r)
 }
 
 /* False and `error`: a value may not stand in a header line; false without: no memory. */
-static bool add_configured(const struct http_task *task, struct slice args, struct http_request *r,
+static bool add_configured(const struct http_task *task, const struct template_values *values, struct http_request *r,
                            char error[TEMPLATE_ERROR_SIZE])
 {
     bool good = true;
     for (size_t i = 0; good && i < task->n_fields; i++) {
         const struct http_field *field = &task->fields[i];
         struct buf value = BUF_INIT;
-        good = template_expand(&field->value, args, true, &value, error);
+        good = template_expand(&field->value, values, true, &value, error);
         for (size_t at = 0; good && at < value.len; at++)
             good = ((unsigned char)value.data[at] >= 0x20 || value.data[at] == '\t') && value.data[at] != 0x7f;
         if (!good && !error[0])
@@ -363,12 +364,25 @@ static bool add_configured(const struct http_task *task, struct slice args, stru
     return good;
 }
 
+/* Which tasks it waited for, so that the other side can ask for what they did. */
+static bool add_after(const struct task_spec *spec, struct http_request *r)
+{
+    struct buf ids = BUF_INIT;
+    if (!spec->after.len)
+        return true;
+    task_after_list(spec, ", ", &ids);
+    bool good = buf_ok(&ids) && add_field(r, SLICE_LITERAL("X-Satchel-After"), buf_slice(&ids));
+    buf_release(&ids);
+    return good;
+}
+
 static bool add_own(const struct http_task *task, const struct attempt *attempt, struct http_request *r)
 {
     const char *reason = attempt_retry_reason(attempt), *content = NULL;
     if (!task->has_content_type && task->body_kind != HTTP_BODY_NONE)
         content = task->body_kind == HTTP_BODY_TEXT ? "text/plain; charset=utf-8" : "application/json";
-    return (!reason || add_field(r, SLICE_LITERAL("X-Satchel-Retry-Reason"), slice_str(reason))) &&
+    return add_after(attempt->spec, r) &&
+           (!reason || add_field(r, SLICE_LITERAL("X-Satchel-Retry-Reason"), slice_str(reason))) &&
            (!content || add_field(r, SLICE_LITERAL("Content-Type"), slice_str(content))) &&
            r->curl->slist_append(r->fields, "Expect:") != NULL; /* none: the body follows at once */
 }
@@ -379,16 +393,20 @@ bool http_request_fill(const struct http_task *task, struct attempt *attempt, co
                        struct http_request *ret)
 {
     struct http_request r = {.curl = curl};
-    struct slice args = attempt->spec->args;
+    struct buf after = BUF_INIT;
     char error[TEMPLATE_ERROR_SIZE] = "";
-    bool good = fill_url(task, args, &r, error) && r.url && fill_body(task, args, &r.body, error) && buf_ok(&r.body) &&
-                add_configured(task, args, &r, error) && add_context(attempt->type, &r) && add_own(task, attempt, &r);
+    bool read = !task->uses_after || attempt_after(attempt, &after, error, sizeof error);
+    const struct template_values values = {attempt->spec->args, buf_slice(&after)};
+    bool good = read && fill_url(task, &values, &r, error) && r.url && fill_body(task, &values, &r.body, error) &&
+                buf_ok(&r.body) && add_configured(task, &values, &r, error) && add_context(attempt->type, &r) &&
+                add_own(task, attempt, &r);
+    buf_release(&after);
     if (good) {
         *ret = r;
         return true;
     }
     if (error[0])
-        attempt_fail(attempt, true, ERROR_TYPE_HTTP, "%s", error);
+        attempt_fail(attempt, read, ERROR_TYPE_HTTP, "%s", error);
     else
         attempt_fail(attempt, false, ERROR_TYPE_OOM, "no memory for the request");
     http_request_release(&r);

@@ -65,6 +65,7 @@ static bool read_field(struct http_task *task, const char *line, char *error, si
     task->n_fields++;
     if (template_parse(field->text, &field->value, &fault) < 0)
         return refuse(task->config, error, error_size, "headers: %.*s %s", name_len, line, fault);
+    task->uses_after = task->uses_after || template_uses_after(&field->value);
     if (field->name.len == 12 && strncasecmp(line, "Content-Type", 12) == 0)
         task->has_content_type = true;
     return true;
@@ -105,6 +106,9 @@ static bool read_settings(struct http_task *task, char *error, size_t error_size
         return refuse(config, error, error_size, "url: \"%.80s\" %s", config->url, fault);
     if (config->body && template_parse(config->body, &task->body, &fault) < 0)
         return refuse(config, error, error_size, "body: \"%.80s\" %s", config->body, fault);
+    if (template_uses_after(&task->url))
+        return refuse(config, error, error_size, "url: results of other tasks cannot be a part of it");
+    task->uses_after = template_uses_after(&task->body);
     for (size_t i = 0; i < config->headers.n; i++)
         if (!read_field(task, config->headers.items[i], error, error_size))
             return false;

@@ -38,6 +38,7 @@ struct http_task {
     uint64_t policy; /* unique in the process: connections are reused within one only, since a reused one asks nobody */
     struct template url, body;
     enum http_body body_kind;
+    bool uses_after;       /* a template looks into the results of the tasks that it waited for */
     bool has_content_type; /* among the operator's header lines */
     struct http_field *fields;
     size_t n_fields;

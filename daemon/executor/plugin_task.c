@@ -6,6 +6,7 @@
 
 #include "executor/plugin.h"
 #include "executor/result.h"
+#include "proto/json_in.h"
 #include "proto/plugin_abi.h"
 
 struct running {
@@ -13,6 +14,7 @@ struct running {
     struct attempt *attempt;
     pthread_t thread;
     bool succeeded, failed; /* what the last of the two calls said */
+    struct buf results;     /* of the tasks before it, a JSON array; empty: not read yet */
     char id[TASK_ID_TEXT_SIZE], parent_id[TASK_ID_TEXT_SIZE], root_id[TASK_ID_TEXT_SIZE];
 };
 
@@ -123,7 +125,31 @@ static int fail(satchel_task *task, bool final, int64_t delay_ms, const char *me
     return 1;
 }
 
-static const struct satchel_task_ops ops = {own_thread, canceled, cancel_fd, progress, log_line, spawn, succeed, fail};
+static struct slice after_result(satchel_task *task, size_t index)
+{
+    struct running *r = running_of(task);
+    char place[24];
+    if (!r->results.len && !attempt_after(r->attempt, &r->results, task->error, sizeof task->error)) {
+        buf_release(&r->results);
+        return (struct slice){0};
+    }
+    if (!buf_ok(&r->results)) {
+        (void)snprintf(task->error, sizeof task->error, "no memory for the results of the tasks before it");
+        return (struct slice){0};
+    }
+    int len = snprintf(place, sizeof place, "%zu", index);
+    return json_in_find(buf_slice(&r->results), slice_of(place, (size_t)len));
+}
+
+static const struct satchel_task_ops ops = {.own_thread = own_thread,
+                                            .canceled = canceled,
+                                            .cancel_fd = cancel_fd,
+                                            .progress = progress,
+                                            .log = log_line,
+                                            .spawn = spawn,
+                                            .succeed = succeed,
+                                            .after_result = after_result,
+                                            .fail = fail};
 
 static const char *id_text(struct task_id id, char room[TASK_ID_TEXT_SIZE])
 {
@@ -151,7 +177,12 @@ static void run_plugin(const struct task_type *type, struct attempt *attempt)
 {
     const struct plugin_handler *handler = type->detail;
     const struct task_spec *spec = attempt->spec;
-    struct running r = {.attempt = attempt, .thread = pthread_self()};
+    struct running r = {.attempt = attempt, .thread = pthread_self(), .results = BUF_INIT};
+    char after_text[TASK_AFTER_MAX][TASK_ID_TEXT_SIZE];
+    const char *after[TASK_AFTER_MAX];
+    size_t n_after = task_after_count(spec);
+    for (size_t i = 0; i < n_after; i++)
+        after[i] = id_text(task_after_at(spec, i), after_text[i]);
     r.task = (satchel_task){.ops = &ops,
                             .name = type->name,
                             .id = id_text(spec->id, r.id),
@@ -159,8 +190,11 @@ static void run_plugin(const struct task_type *type, struct attempt *attempt)
                             .root_id = id_text(task_id_is_none(spec->root) ? spec->id : spec->root, r.root_id),
                             .attempt = attempt->number,
                             .max_attempts = spec->max_attempts,
+                            .n_after = n_after,
+                            .after = after,
                             .args = spec->args};
     finish(&r, handler->fn(&r.task, handler->user));
+    buf_release(&r.results);
 }
 
 const struct executor plugin_executor = {"plugin", run_plugin};

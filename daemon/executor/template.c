@@ -29,25 +29,29 @@ static struct slice trimmed(const char *from, const char *to)
     return slice_of(from, (size_t)(to - from));
 }
 
-/* What stands between {{ and }}: "args" or "args.PATH". */
-static const char *read_path(struct slice inside, struct slice *ret)
+/* What stands between {{ and }}: "args", "args.PATH", "after" or "after.PATH". */
+static const char *read_path(struct slice inside, struct template_part *ret)
 {
-    if (inside.len < 4 || memcmp(inside.data, "args", 4) != 0)
-        return "has a template that is not {{args.NAME}}";
-    *ret = slice_of(inside.data + 4, inside.len - 4);
-    if (ret->len == 0)
+    static const char *const fault = "has a template that is neither {{args.NAME}} nor {{after.N}}";
+    ret->is_path = true;
+    ret->of_after = inside.len >= 5 && memcmp(inside.data, "after", 5) == 0;
+    size_t root = ret->of_after ? 5 : 4;
+    if (!ret->of_after && (inside.len < 4 || memcmp(inside.data, "args", 4) != 0))
+        return fault;
+    ret->text = slice_of(inside.data + root, inside.len - root);
+    if (ret->text.len == 0)
         return NULL;
-    if (ret->data[0] != '.')
-        return "has a template that is not {{args.NAME}}";
-    *ret = slice_of(ret->data + 1, ret->len - 1);
-    return path_valid(*ret) ? NULL : "has a template whose NAME in {{args.NAME}} is not made of A-Z a-z 0-9 _ -";
+    if (ret->text.data[0] != '.')
+        return fault;
+    ret->text = slice_of(ret->text.data + 1, ret->text.len - 1);
+    return path_valid(ret->text) ? NULL : "has a template whose NAME in {{args.NAME}} is not made of A-Z a-z 0-9 _ -";
 }
 
-static bool add_part(struct template *t, struct slice text, bool is_path)
+static bool add_part(struct template *t, struct template_part part)
 {
-    if (text.len == 0 && !is_path)
+    if (part.text.len == 0 && !part.is_path)
         return true;
-    t->parts[t->n++] = (struct template_part){text, is_path};
+    t->parts[t->n++] = part;
     return t->n < PARTS_MAX;
 }
 
@@ -57,13 +61,14 @@ int template_parse(const char *text, struct template *ret, const char **ret_faul
     const char *fault = t.parts ? NULL : "out of memory";
     while (!fault) {
         const char *open = strstr(text, "{{");
-        bool room = add_part(&t, slice_of(text, open ? (size_t)(open - text) : strlen(text)), false);
+        struct slice plain = slice_of(text, open ? (size_t)(open - text) : strlen(text));
+        bool room = add_part(&t, (struct template_part){.text = plain});
         if (!open)
             break;
         const char *close = strstr(open, "}}");
-        struct slice path;
+        struct template_part path = {.is_path = true};
         fault = !close ? "has a {{ without its }}" : read_path(trimmed(open + 2, close), &path);
-        if (!fault && !(room && add_part(&t, path, true)))
+        if (!fault && !(room && add_part(&t, path)))
             fault = "has too many templates in one text";
         text = close ? close + 2 : open;
     }
@@ -82,9 +87,18 @@ void template_release(struct template *t)
     *t = (struct template){0};
 }
 
-static bool refuse(char error[TEMPLATE_ERROR_SIZE], struct slice path, const char *what)
+bool template_uses_after(const struct template *t)
 {
-    (void)snprintf(error, TEMPLATE_ERROR_SIZE, "args%s%.*s %s", path.len ? "." : "", (int)path.len, path.data, what);
+    for (size_t i = 0; i < t->n; i++)
+        if (t->parts[i].of_after)
+            return true;
+    return false;
+}
+
+static bool refuse(char error[TEMPLATE_ERROR_SIZE], const struct template_part *part, const char *what)
+{
+    (void)snprintf(error, TEMPLATE_ERROR_SIZE, "%s%s%.*s %s", part->of_after ? "after" : "args",
+                   part->text.len ? "." : "", (int)part->text.len, part->text.data, what);
     return false;
 }
 
@@ -99,14 +113,14 @@ static struct slice look_up(struct slice args, struct slice path)
     return args;
 }
 
-static bool append_value(struct slice json, struct slice path, bool as_json, struct buf *out,
+static bool append_value(struct slice json, const struct template_part *part, bool as_json, struct buf *out,
                          char error[TEMPLATE_ERROR_SIZE])
 {
     if (json.len == 0)
-        return refuse(error, path, "is missing: the task needs it");
-    if (slice_eq_str(json, "null") && path.len && !as_json)
-        return refuse(error, path, "is null: the task needs a value");
-    if (json.data[0] != '"' || path.len == 0 || as_json) { /* {{args}} is the JSON text, a string's too */
+        return refuse(error, part, "is missing: the task needs it");
+    if (slice_eq_str(json, "null") && part->text.len && !as_json)
+        return refuse(error, part, "is null: the task needs a value");
+    if (json.data[0] != '"' || part->text.len == 0 || as_json) { /* {{args}} is the JSON text, a string's too */
         buf_append_slice(out, json);
         return true;
     }
@@ -116,29 +130,29 @@ static bool append_value(struct slice json, struct slice path, bool as_json, str
     if (fits)
         buf_append(out, text, json_string_length(string));
     json_decref(string);
-    return fits || refuse(error, path, text ? "has a NUL character, which cannot be filled in" : "cannot be read");
+    return fits || refuse(error, part, text ? "has a NUL character, which cannot be filled in" : "cannot be read");
 }
 
-bool template_part_expand(const struct template_part *part, struct slice args, bool json, struct buf *out,
-                          char error[TEMPLATE_ERROR_SIZE])
+bool template_part_expand(const struct template_part *part, const struct template_values *values, bool json,
+                          struct buf *out, char error[TEMPLATE_ERROR_SIZE])
 {
     if (part->is_path)
-        return append_value(look_up(args, part->text), part->text, json, out, error);
+        return append_value(look_up(part->of_after ? values->after : values->args, part->text), part, json, out, error);
     buf_append_slice(out, part->text);
     return true;
 }
 
-bool template_expand(const struct template *t, struct slice args, bool allow_dash, struct buf *out,
+bool template_expand(const struct template *t, const struct template_values *values, bool allow_dash, struct buf *out,
                      char error[TEMPLATE_ERROR_SIZE])
 {
     size_t start = out->len;
     for (size_t i = 0; i < t->n; i++) {
         const struct template_part *part = &t->parts[i];
         size_t before = out->len;
-        if (!template_part_expand(part, args, false, out, error))
+        if (!template_part_expand(part, values, false, out, error))
             return false;
         if (part->is_path && before == start && out->len > start && out->data[start] == '-' && !allow_dash)
-            return refuse(error, part->text,
+            return refuse(error, part,
                           "begins with '-': a program would take it for an option (allow_dash permits it)");
     }
     return true;

@@ -71,6 +71,17 @@ struct task_id task_after_at(const struct task_spec *spec, size_t index)
     return id;
 }
 
+void task_after_list(const struct task_spec *spec, const char *between, struct buf *out)
+{
+    for (size_t i = 0; i < task_after_count(spec); i++) {
+        char id[TASK_ID_TEXT_SIZE];
+        task_id_format(task_after_at(spec, i), id);
+        if (i)
+            buf_append_str(out, between);
+        buf_append_str(out, id);
+    }
+}
+
 struct task_spec *task_spec_ref(struct task_spec *spec)
 {
     if (spec)

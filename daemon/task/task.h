@@ -74,6 +74,7 @@ struct task_spec_text {
 };
 #define TASK_AFTER_MAX 64u /* how many tasks one may wait for */
 size_t task_after_count(const struct task_spec *spec);
+void task_after_list(const struct task_spec *spec, const char *between, struct buf *out); /* their texts */
 struct task_id task_after_at(const struct task_spec *spec, size_t index);
 struct task_spec *task_spec_new(const struct task_spec_text *text); /* one reference; NULL: no memory */
 struct task_spec *task_spec_ref(struct task_spec *spec);

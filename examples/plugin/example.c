@@ -126,6 +126,33 @@ static int flaky(satchel_task *task, void *user)
     return satchel_task_succeed_text(task, "at last", 7);
 }
 
+/* ---- what came before ---- */
+
+/* The results of the tasks that this one waited for, by their ids. */
+static int gather(satchel_task *task, void *user)
+{
+    char *json = NULL;
+    size_t len = 0;
+    (void)user;
+    FILE *out = open_memstream(&json, &len);
+    if (!out)
+        return satchel_task_fail(task, false, "no memory");
+    for (size_t i = 0; i < satchel_task_after_count(task); i++) {
+        size_t n;
+        const char *result = satchel_task_after_result(task, i, &n);
+        if (!result) {
+            (void)fclose(out);
+            free(json);
+            return satchel_task_fail(task, false, satchel_task_error(task));
+        }
+        (void)fprintf(out, "%s\"%s\":%.*s", i ? "," : "{", satchel_task_after_id(task, i), (int)n, result);
+    }
+    (void)fputs(satchel_task_after_count(task) ? "}" : "{}", out);
+    int code = fclose(out) == 0 ? satchel_task_succeed(task, json, len) : satchel_task_fail(task, false, "no memory");
+    free(json);
+    return code;
+}
+
 /* ---- the plugin ---- */
 
 static char greeting[64];
@@ -148,6 +175,7 @@ int satchel_plugin_init(satchel_plugin *host)
         satchel_plugin_handler(host, "example.thread", with_thread, NULL, NULL) != SATCHEL_OK ||
         satchel_plugin_handler(host, "example.countdown", countdown, NULL, &slow) != SATCHEL_OK ||
         satchel_plugin_handler(host, "example.tree", tree, NULL, NULL) != SATCHEL_OK ||
+        satchel_plugin_handler(host, "example.gather", gather, NULL, NULL) != SATCHEL_OK ||
         satchel_plugin_handler(host, "example.flaky", flaky, NULL, NULL) != SATCHEL_OK)
         return -1; /* the reason is known to satcheld */
     return 0;

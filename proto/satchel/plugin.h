@@ -103,6 +103,10 @@ unsigned satchel_task_attempt(const satchel_task *task);      /* 1 is the first 
 unsigned satchel_task_max_attempts(const satchel_task *task); /* how many may fail */
 /* The args as they were submitted: valid JSON, NUL-terminated; "null" where there were none.  `len` may be NULL. */
 const char *satchel_task_args(const satchel_task *task, size_t *len);
+/* How many tasks this one waited for (`after` of its submission), and their ids: 36 characters; borrowed; NULL: there
+ * are not so many. */
+size_t satchel_task_after_count(const satchel_task *task);
+const char *satchel_task_after_id(const satchel_task *task, size_t index);
 /* True once the task was canceled, its time limit or deadline has passed, or satcheld stops: return soon. */
 bool satchel_task_canceled(const satchel_task *task);
 /* The same as a descriptor for poll(): readable once it is so.  Borrowed: neither read nor close it.  -1: no
@@ -115,6 +119,10 @@ int satchel_task_cancel_fd(const satchel_task *task);
 int satchel_task_progress(satchel_task *task, double fraction, const char *message);
 /* One line of the task's log, without its newline. */
 int satchel_task_log(satchel_task *task, const char *line, size_t len);
+/* The result of the task at `index` of `after`, as JSON text of `len` bytes (may be NULL), not NUL-terminated; good
+ * until the handler returns.  "null" where that task is not kept any more.  NULL: there are not so many, or it cannot
+ * be read (satchel_task_error tells why). */
+const char *satchel_task_after_result(satchel_task *task, size_t index, size_t *len);
 /* Submits a sub-task: `submission` is the JSON that POST /v1/tasks takes ({"task": "...", "args": ...}).  It inherits
  * the thread's current context, so what the handler has set there too.  Returns when the sub-task is durable; `id` (37
  * bytes, may be NULL) gets its id.  SATCHEL_EGRAMMAR: refused, and will be again; SATCHEL_ELIMIT: refused for now

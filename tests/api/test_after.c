@@ -19,7 +19,10 @@ static struct satcheld d;
 static int start(void **state)
 {
     (void)state;
-    satcheld_init(&d, "workers = 4\ndrain = \"100ms\"\n");
+    satcheld_init(&d, "workers = 4\ndrain = \"100ms\"\n"
+                      "task \"show\" { command = {\"/bin/sh\", \"-c\", \"echo $0 $1; echo $SATCHEL_AFTER\", "
+                      "\"{{after.0.a}}\", \"{{after.1}}\"} }\n"
+                      "plugin \"" TEST_BUILD_DIR "/examples/plugin/.libs/example.so\" {}\n");
     satcheld_start(&d);
     return 0;
 }
@@ -127,6 +130,32 @@ static void what_cannot_be_waited_for_is_refused(void **state)
     refused(MINE, "{\"task\":\"satchel.noop\",\"after_group\":[\"a\"]}", "/after_group");
     refused(MINE, "{\"task\":\"satchel.noop\",\"group\":\"a\",\"after_group\":\"a\"}", "/after_group");
     free(theirs);
+}
+
+static void results_of_those_before(void **state)
+{
+    (void)state;
+    char *one = submit_as(MINE, "{\"task\":\"satchel.echo\",\"args\":{\"a\":\"first\"}}");
+    char *two = submit_as(MINE, "{\"task\":\"satchel.echo\",\"args\":[2,\"x y\"],\"delay\":\"100ms\"}");
+    char *command = submit_as(MINE, "{\"task\":\"show\",\"after\":[\"%s\",\"%s\"]}", one, two);
+    char *plugin = submit_as(MINE, "{\"task\":\"example.gather\",\"after\":[\"%s\",\"%s\"]}", two, one);
+    char *holes = submit_as(MINE, "{\"task\":\"show\",\"after\":[\"%s\"]}", two);
+    char expected[512];
+    json_t *task = finish(&d, MINE, command);
+    (void)snprintf(expected, sizeof expected, "first [2,\"x y\"]\n%s %s\n", one, two);
+    expect_text(task, "result", expected);
+    json_decref(task);
+    task = finish(&d, MINE, plugin);
+    (void)snprintf(expected, sizeof expected, "{\"%s\":[2,\"x y\"],\"%s\":{\"a\":\"first\"}}", two, one);
+    expect_json(json_object_get(task, "result"), expected);
+    json_decref(task);
+    task = finish(&d, MINE, holes);
+    expect_state(task, "failed");
+    assert_non_null(strstr(text_of(json_object_get(task, "error"), "message"), "after.0.a"));
+    json_decref(task);
+    char *const ids[] = {one, two, command, plugin, holes};
+    for (size_t i = 0; i < sizeof ids / sizeof ids[0]; i++)
+        free(ids[i]);
 }
 
 /* ---- groups ---- */
@@ -266,10 +295,15 @@ static void all_of_it_survives_a_crash(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(starts_when_all_have_succeeded),       cmocka_unit_test(fails_with_the_one_before),
-        cmocka_unit_test(what_cannot_be_waited_for_is_refused), cmocka_unit_test(a_group_ends),
-        cmocka_unit_test(a_group_of_nobody_is_not_waited_for),  cmocka_unit_test(one_living_task_of_a_key),
-        cmocka_unit_test(a_key_until_the_start_or_for_a_time),  cmocka_unit_test(all_of_it_survives_a_crash),
+        cmocka_unit_test(starts_when_all_have_succeeded),
+        cmocka_unit_test(fails_with_the_one_before),
+        cmocka_unit_test(what_cannot_be_waited_for_is_refused),
+        cmocka_unit_test(results_of_those_before),
+        cmocka_unit_test(a_group_ends),
+        cmocka_unit_test(a_group_of_nobody_is_not_waited_for),
+        cmocka_unit_test(one_living_task_of_a_key),
+        cmocka_unit_test(a_key_until_the_start_or_for_a_time),
+        cmocka_unit_test(all_of_it_survives_a_crash),
     };
     return cmocka_run_group_tests_name("after, group, unique", tests, start, stop);
 }

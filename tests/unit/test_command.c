@@ -877,7 +877,7 @@ static void test_settings_that_are_refused(void **state)
     (void)state;
     static char bad_name[] = "with space", reserved[] = "satchel.noop", own[] = "SATCHEL_TENANT=x";
     static char *items[] = {own, NULL};
-    check_refused(task_of("/bin/echo", "{{env.HOME}}", NULL), "not {{args.NAME}}");
+    check_refused(task_of("/bin/echo", "{{env.HOME}}", NULL), "neither {{args.NAME}}");
     struct config_task *task = task_of("/bin/true", NULL);
     task->name = bad_name;
     check_refused(task, "1 to 64");

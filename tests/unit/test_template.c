@@ -22,7 +22,7 @@ static const char *fill(const char *text, const char *args, bool allow_dash)
     buf_release(&out);
     if (template_parse(text, &t, &fault) < 0)
         fail_msg("%s: %s", text, fault);
-    bool ok = template_expand(&t, slice_str(args), allow_dash, &out, error);
+    bool ok = template_expand(&t, &(struct template_values){.args = slice_str(args)}, allow_dash, &out, error);
     template_release(&t);
     assert_true(buf_ok(&out));
     buf_append(&out, "", 0);
@@ -117,6 +117,32 @@ static void test_hostile_values(void **state)
     assert_string_equal(fill("{{args.a}}", "{\"a\":\"-5\"}", true), "-5");
 }
 
+static void test_results_of_other_tasks(void **state)
+{
+    (void)state;
+    struct template t;
+    const char *fault;
+    error[0] = 0;
+    struct buf out = BUF_INIT;
+    const struct template_values values = {.args = SLICE_LITERAL("{\"a\":1}"),
+                                           .after = SLICE_LITERAL("[{\"a\":\"one\"},[2],null]")};
+    assert_int_equal(template_parse("{{args.a}} {{after.0.a}} {{ after.1 }} {{after}}", &t, &fault), 0);
+    assert_true(template_uses_after(&t));
+    assert_true(template_expand(&t, &values, false, &out, error));
+    assert_string_equal(out.data, "1 one [2] [{\"a\":\"one\"},[2],null]");
+    template_release(&t);
+    buf_release(&out);
+    assert_int_equal(template_parse("{{after.2}}", &t, &fault), 0);
+    assert_false(template_expand(&t, &values, false, &out, error));
+    assert_string_equal(error, "after.2 is null: the task needs a value");
+    template_release(&t);
+    buf_release(&out);
+    assert_int_equal(template_parse("{{args.after}}", &t, &fault), 0);
+    assert_false(template_uses_after(&t));
+    template_release(&t);
+    assert_int_equal(template_parse("{{afters.0}}", &t, &fault), -1);
+}
+
 static void check_fault(const char *text, const char *part)
 {
     struct template t;
@@ -131,9 +157,9 @@ static void test_faults(void **state)
     (void)state;
     check_fault("{{args.a", "without its }}");
     check_fault("{{", "without its }}");
-    check_fault("{{}}", "not {{args.NAME}}");
-    check_fault("{{env.HOME}}", "not {{args.NAME}}");
-    check_fault("{{argsx}}", "not {{args.NAME}}");
+    check_fault("{{}}", "neither {{args.NAME}}");
+    check_fault("{{env.HOME}}", "neither {{args.NAME}}");
+    check_fault("{{argsx}}", "neither {{args.NAME}}");
     check_fault("{{args.}}", "NAME");
     check_fault("{{args..a}}", "NAME");
     check_fault("{{args.a.}}", "NAME");
@@ -176,8 +202,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_plain),          cmocka_unit_test(test_values),
         cmocka_unit_test(test_paths),          cmocka_unit_test(test_missing_and_null),
-        cmocka_unit_test(test_hostile_values), cmocka_unit_test(test_faults),
-        cmocka_unit_test(test_find),
+        cmocka_unit_test(test_hostile_values), cmocka_unit_test(test_results_of_other_tasks),
+        cmocka_unit_test(test_faults),         cmocka_unit_test(test_find),
     };
     return cmocka_run_group_tests_name("template", tests, NULL, NULL);
 }
