@@ -111,7 +111,7 @@ static void on_back(struct loop_mail *mail)
         call_release(call);
 }
 
-static void send_back(struct api_call *call)
+void call_return(struct api_call *call)
 {
     call->mail.run = on_back;
     loop_post(call->ref.loop, &call->mail);
@@ -119,12 +119,12 @@ static void send_back(struct api_call *call)
 
 static void on_engine_delivered(struct engine_call *engine)
 {
-    send_back((struct api_call *)(void *)((char *)engine - offsetof(struct api_call, engine)));
+    call_return((struct api_call *)(void *)((char *)engine - offsetof(struct api_call, engine)));
 }
 
 static void on_reader_delivered(struct read_call *read)
 {
-    send_back((struct api_call *)(void *)((char *)read - offsetof(struct api_call, read)));
+    call_return((struct api_call *)(void *)((char *)read - offsetof(struct api_call, read)));
 }
 
 /* ---- the way there ---- */
@@ -176,6 +176,7 @@ void call_post_engine(struct api_call *call, struct http_exchange *exchange, enu
     engine->kind = kind;
     engine->deliver = on_engine_delivered;
     engine->id = call->id;
+    engine->cascade = call->cascade;
     engine->seen = call->seen;
     memcpy(engine->tenant, call->tenant, sizeof engine->tenant);
     engine->wait_until_ns = wait_ns > 0 && may_wait(call) ? clock_mono_ns() + wait_ns : 0;

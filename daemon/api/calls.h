@@ -29,6 +29,7 @@ struct api_call {
     enum call_view view;
     int64_t prefer_wait_s; /* applied Prefer: wait; negative: none */
     bool prefer_async, prefer_minimal;
+    bool cascade;      /* ENGINE_CANCEL */
     bool with_history; /* READ_TASK: the attempts as well */
     bool with_log;     /* READ_TASK: a piece of the log, from log_from on */
     uint64_t log_from;
@@ -48,6 +49,7 @@ void call_release(struct api_call *call);
 void call_post_engine(struct api_call *call, struct http_exchange *exchange, enum engine_call_kind kind,
                       int64_t wait_ns);
 void call_post_reader(struct api_call *call, struct http_exchange *exchange, enum read_kind kind);
+void call_return(struct api_call *call); /* back to its loop, where `answer` is called; from any thread */
 /* What a request about a task begins with: its query (`known`, NULL-ended, may be given), or none, and the id of the
  * path.  False: replied. */
 bool visit_read_query(struct visit *visit, const char *const *known, struct params *ret);

@@ -44,7 +44,7 @@ struct visit { /* one request while its handler runs */
     struct caller caller;
 };
 
-/* tasks.c, submit.c, list.c, context_view.c, log.c, events.c, service.c: one function a route */
+/* tasks.c, submit.c, list.c, context_view.c, log.c, events.c, tree.c, service.c: one function a route */
 void on_submit(struct visit *visit);
 void on_list(struct visit *visit);
 void on_get(struct visit *visit);
@@ -52,6 +52,7 @@ void on_result(struct visit *visit);
 void on_context(struct visit *visit);
 void on_log(struct visit *visit);
 void on_events(struct visit *visit);
+void on_tree(struct visit *visit);
 void on_cancel(struct visit *visit);
 void on_retry(struct visit *visit);
 void on_delete(struct visit *visit);

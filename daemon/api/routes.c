@@ -18,6 +18,7 @@ static const struct route routes[] = {
     ROUTE(GET, "/v1/tasks/{id}/context", "getTaskContext", ROUTE_TENANT, on_context),
     ROUTE(GET, "/v1/tasks/{id}/log", "getTaskLog", ROUTE_TENANT, on_log),
     ROUTE(GET, "/v1/tasks/{id}/events", "getTaskEvents", ROUTE_TENANT, on_events),
+    ROUTE(GET, "/v1/tasks/{id}/tree", "getTaskTree", ROUTE_TENANT, on_tree),
     ROUTE(GET, "/v1/tasks", "listTasks", ROUTE_TENANT, on_list),
     ROUTE(POST, "/v1/tasks/{id}:cancel", "cancelTask", ROUTE_TENANT, on_cancel),
     ROUTE(POST, "/v1/tasks/{id}:retry", "retryTask", ROUTE_TENANT, on_retry),

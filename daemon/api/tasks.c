@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #include "api/calls.h"
+#include "api/cascade.h"
 #include "api/fields.h"
 #include "api/params.h"
 #include "api/wait.h"
@@ -251,13 +252,11 @@ static bool answer_change(struct api_call *call, struct http_exchange *exchange)
     }
 }
 
-/* Requests that change a task carry no body and no query; {} is what some clients always send. */
-static bool takes_nothing(struct visit *visit)
+/* Requests that change a task carry no body; {} is what some clients always send. */
+static bool has_no_body(struct visit *visit)
 {
     struct problem problem = {0};
     struct slice body = visit->request->body;
-    if (!visit_read_nothing(visit))
-        return false;
     while (body.len && strchr(" \t\r\n", body.data[body.len - 1]))
         body.len--;
     if (body.len == 0 || slice_eq_str(body, "{}"))
@@ -267,11 +266,8 @@ static bool takes_nothing(struct visit *visit)
     return false;
 }
 
-static void change(struct visit *visit, enum engine_call_kind kind, int64_t wait_ns)
+static void change(struct visit *visit, struct task_id id, enum engine_call_kind kind, int64_t wait_ns)
 {
-    struct task_id id;
-    if (!takes_nothing(visit) || !visit_read_id(visit, &id))
-        return;
     struct api_call *call = call_new(visit, sizeof *call, answer_change);
     if (!call)
         return;
@@ -279,22 +275,79 @@ static void change(struct visit *visit, enum engine_call_kind kind, int64_t wait
     call_post_engine(call, visit->exchange, kind, wait_ns);
 }
 
+/* The top of a cascade, read again after all were told; or what the engine said of it. */
+static bool answer_cascade(struct api_call *call, struct http_exchange *exchange)
+{
+    if (call->holds == CALL_ENGINE)
+        return answer_change(call, exchange);
+    if (call->read.result != STORE_OK || !call->read.record.spec) {
+        call_reply_unread(call, exchange);
+        return true;
+    }
+    struct reply reply;
+    const struct task_record *record = &call->read.record;
+    bool done = task_state_final(record->status.state);
+    call_reply_begin(call, exchange, &reply);
+    if (done && !cascade_changed(call)) {
+        struct problem problem = {0};
+        problem_set(&problem, PROBLEM_STATE_CONFLICT, "The task is %s, and none of its sub-tasks is unfinished.",
+                    task_state_name(record->status.state));
+        reply_problem_task(&reply, &problem, call->id, &record->status);
+        return true;
+    }
+    reply_location(&reply, call->id);
+    if (!done)
+        reply_retry_after(&reply, 1);
+    reply_task(&reply, done ? 200 : 202, record, call->api->node);
+    return true;
+}
+
+/* False: replied. */
+static bool read_cascade(struct visit *visit, bool *ret)
+{
+    static const char *const known[] = {"cascade", NULL};
+    struct params params;
+    struct problem problem = {0};
+    if (!visit_read_query(visit, known, &params))
+        return false;
+    struct slice value = params_get(&params, "cascade");
+    *ret = value.data && slice_eq_str(value, "true");
+    bool good = !value.data || *ret || slice_eq_str(value, "false");
+    params_release(&params);
+    if (good)
+        return true;
+    problem_set(&problem, PROBLEM_INVALID_PARAMETER, "Query parameter \"cascade\": it must be true or false.");
+    visit_fail(visit, &problem);
+    return false;
+}
+
 void on_cancel(struct visit *visit)
 {
+    bool is_cascade;
+    struct task_id id;
     struct preferences prefer;
     int64_t wait_ns = API_WAIT_CANCEL_NS, applied;
     prefer_read(visit->request, &prefer);
     if (prefer.has_wait)
         wait_ns = wait_of_preference(visit->config, &prefer, &applied);
-    change(visit, ENGINE_CANCEL, wait_ns);
+    if (!read_cascade(visit, &is_cascade) || !has_no_body(visit) || !visit_read_id(visit, &id))
+        return;
+    if (is_cascade)
+        cascade_cancel(visit, id, wait_ns, answer_cascade);
+    else
+        change(visit, id, ENGINE_CANCEL, wait_ns);
 }
 
 void on_retry(struct visit *visit)
 {
-    change(visit, ENGINE_RETRY, 0);
+    struct task_id id;
+    if (visit_read_nothing(visit) && has_no_body(visit) && visit_read_id(visit, &id))
+        change(visit, id, ENGINE_RETRY, 0);
 }
 
 void on_delete(struct visit *visit)
 {
-    change(visit, ENGINE_DELETE, 0);
+    struct task_id id;
+    if (visit_read_nothing(visit) && has_no_body(visit) && visit_read_id(visit, &id))
+        change(visit, id, ENGINE_DELETE, 0);
 }

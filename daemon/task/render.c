@@ -241,6 +241,23 @@ void task_render_event(const struct task_record *record, struct json_out *j)
     json_out_end_object(j);
 }
 
+void task_render_summary(const struct task_record *record, struct json_out *j)
+{
+    const struct task_spec *spec = record->spec;
+    const struct task_status *status = &record->status;
+    json_out_begin_object(j);
+    write_id(j, "id", spec->id);
+    json_out_member(j, "task", spec->name);
+    json_out_member(j, "state", slice_str(task_state_name(status->state)));
+    json_out_member_i64(j, "attempt", status->attempt);
+    json_out_key(j, "created_at");
+    json_out_time(j, spec->created_us);
+    write_time(j, "started_at", status->started_us);
+    write_time(j, "finished_at", status->finished_us);
+    if (record->outcome)
+        task_render_end(record->outcome, j);
+}
+
 void task_render_minimal(const struct task_record *record, struct json_out *j)
 {
     json_out_begin_object(j);

@@ -16,6 +16,8 @@ void task_render_end(const struct task_outcome *outcome, struct json_out *j);
 /* What an event tells of a change: how the task stands, with its context, without args and result. */
 void task_render_event(const struct task_record *record, struct json_out *j);
 /* {"id": ..., "state": ...}: for callers that asked for little. */
+/* Members alone, after an opening brace that it writes: what a list of many shows of each. */
+void task_render_summary(const struct task_record *record, struct json_out *j);
 void task_render_minimal(const struct task_record *record, struct json_out *j);
 
 #endif
