@@ -26,12 +26,12 @@ int satchel_future_attempts(satchel_future *future, char **json, size_t *len, sa
     return status == SATCHEL_OK ? future_copy_out(buf_slice(&future->text), json, len, error) : status;
 }
 
-int satchel_future_context(satchel_future *future, char **json, size_t *len, satchel_error *error)
+static int ask_whole(satchel_future *future, const char *suffix, char **json, size_t *len, satchel_error *error)
 {
     struct response response;
     if (!json)
         return error_set(error, SATCHEL_EINVAL, "json is NULL");
-    int status = ask(future, "GET", "/context", &response, error);
+    int status = ask(future, "GET", suffix, &response, error);
     if (status != SATCHEL_OK)
         return status;
     char *text = buf_take(&response.body, len);
@@ -39,6 +39,16 @@ int satchel_future_context(satchel_future *future, char **json, size_t *len, sat
         return error_set(error, SATCHEL_EPROTOCOL, "%s: the answer is empty", future->client->url);
     *json = text;
     return SATCHEL_OK;
+}
+
+int satchel_future_context(satchel_future *future, char **json, size_t *len, satchel_error *error)
+{
+    return ask_whole(future, "/context", json, len, error);
+}
+
+int satchel_future_tree(satchel_future *future, char **json, size_t *len, satchel_error *error)
+{
+    return ask_whole(future, "/tree", json, len, error);
 }
 
 int satchel_future_retry(satchel_future *future, satchel_error *error)

@@ -311,13 +311,23 @@ int satchel_future_json(satchel_future *future, char **json, size_t *len, satche
     return future_copy_out(buf_slice(&future->text), json, len, error);
 }
 
-int satchel_future_cancel(satchel_future *future, satchel_error *error)
+static int cancel(satchel_future *future, const char *query, satchel_error *error)
 {
     char path[128];
     error_clear(error);
-    (void)snprintf(path, sizeof path, "/v1/tasks/%s:cancel", future->id);
+    (void)snprintf(path, sizeof path, "/v1/tasks/%s:cancel%s", future->id, query);
     struct request request = {.method = "POST", .path = path, .tenant = future_tenant(future)};
     struct response response;
     int status = client_request(future->client, &request, &response, error);
     return status == SATCHEL_OK ? future_learn(future, &response, error) : status;
+}
+
+int satchel_future_cancel(satchel_future *future, satchel_error *error)
+{
+    return cancel(future, "", error);
+}
+
+int satchel_future_cancel_tree(satchel_future *future, satchel_error *error)
+{
+    return cancel(future, "?cascade=true", error);
 }

@@ -1,5 +1,6 @@
 /* A submission: the caller's context into header fields and the member "context", the rest into the body.  What cannot
  * be sent is refused, never left out.  Thread: any. */
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -88,17 +89,19 @@ static int on_binding(satchel_var *var, void *data, void *arg)
     return 0;
 }
 
+enum json_kind { ANY_JSON, AN_OBJECT, AN_ARRAY };
+
 /* A raw JSON text of the caller's, checked: it must be what it is said to be. */
-static int put_json(struct draft *d, const char *key, const char *text, bool object, satchel_error *error)
+static int put_json(struct draft *d, const char *key, const char *text, enum json_kind kind, satchel_error *error)
 {
     char why[JSON_IN_ERROR_SIZE];
     json_t *json = json_in_load(slice_str(text), 64, why);
     if (!json)
         return error_set(error, SATCHEL_EGRAMMAR, "%s is not valid JSON: %s", key, why);
-    bool right = !object || json_is_object(json);
+    bool right = kind == ANY_JSON || (kind == AN_OBJECT ? json_is_object(json) : json_is_array(json));
     json_decref(json);
     if (!right)
-        return error_set(error, SATCHEL_EGRAMMAR, "%s must be a JSON object", key);
+        return error_set(error, SATCHEL_EGRAMMAR, "%s must be a JSON %s", key, kind == AN_OBJECT ? "object" : "array");
     json_out_key(&d->json, key);
     json_out_raw(&d->json, slice_str(text));
     return SATCHEL_OK;
@@ -188,7 +191,7 @@ static int write_body(struct draft *d, const char *task, const char *args, const
     json_out_begin_object(&d->json);
     json_out_member(&d->json, "task", slice_str(task));
     if (args)
-        status = put_json(d, "args", args, false, error);
+        status = put_json(d, "args", args, ANY_JSON, error);
     if (o->has_priority)
         json_out_member_i64(&d->json, "priority", o->priority);
     if (o->max_attempts)
@@ -204,9 +207,15 @@ static int write_body(struct draft *d, const char *task, const char *args, const
     put_text(d, "parent_id", o->parent_id);
     put_text(d, "callback", o->callback);
     if (status == SATCHEL_OK && o->backoff_json)
-        status = put_json(d, "backoff", o->backoff_json, true, error);
+        status = put_json(d, "backoff", o->backoff_json, AN_OBJECT, error);
     if (status == SATCHEL_OK && o->labels_json)
-        status = put_json(d, "labels", o->labels_json, true, error);
+        status = put_json(d, "labels", o->labels_json, AN_OBJECT, error);
+    put_text(d, "group", o->group);
+    put_text(d, "after_group", o->after_group);
+    if (status == SATCHEL_OK && o->after_json)
+        status = put_json(d, "after", o->after_json, AN_ARRAY, error);
+    if (status == SATCHEL_OK && o->unique_json)
+        status = put_json(d, "unique", o->unique_json, AN_OBJECT, error);
     if (status == SATCHEL_OK)
         status = write_context(d, o);
     if (status == SATCHEL_OK)
@@ -273,10 +282,13 @@ static int send_draft(const struct draft *d, int64_t wait_ms, satchel_future **o
 int satchel_submit(satchel_client *client, const char *task, const char *args_json, const satchel_submit_options *given,
                    satchel_future **out, satchel_error *error)
 {
-    static const satchel_submit_options none = {.struct_size = sizeof none};
-    const satchel_submit_options *o = given ? given : &none;
+    satchel_submit_options options = {.struct_size = sizeof options}; /* a caller of an older library has fewer */
+    const satchel_submit_options *o = &options;
+    const size_t least = offsetof(satchel_submit_options, callback) + sizeof options.callback;
     error_clear(error);
-    if (!client || !task || !out || o->struct_size < sizeof *o)
+    if (given && given->struct_size >= least)
+        memcpy(&options, given, given->struct_size < sizeof options ? given->struct_size : sizeof options);
+    if (!client || !task || !out || (given && given->struct_size < least))
         return error_set(error, SATCHEL_EINVAL, "client, task and out are needed, and struct_size must be set");
     satchel_context *ctx = o->context ? satchel_context_copy(o->context) : satchel_capture(); /* one whole snapshot */
     if (!ctx)

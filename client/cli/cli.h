@@ -3,6 +3,7 @@
  *   submit.c     submit and run                            task.c       get, wait, result, cancel, retry, delete
  *   list.c       list                                      env.c        env
  *   follow.c     logs, watch                               details.c    context
+ *   tree.c       tree
  *   doctor.c     doctor, with doctor_*.c
  *   connect.c    the client that the options describe      context.c    the context of the environment
  *   print.c      human and JSON output, errors             interrupt.c  Ctrl-C
@@ -42,7 +43,8 @@ enum { /* groups of options, of options.def */
        FOR_ENV = 1 << 8,
        FOR_GET = 1 << 9,
        FOR_LOGS = 1 << 10,
-       FOR_DOCTOR = 1 << 11
+       FOR_DOCTOR = 1 << 11,
+       FOR_CANCEL = 1 << 12
 };
 
 struct verb {

@@ -18,7 +18,8 @@ struct pairs {
 struct submission {
     const struct verb *verb;
     satchel_submit_options options;
-    struct pairs args, labels, context;
+    struct pairs args, labels, context, after; /* after: ids */
+    const char *unique, *unique_until, *unique_for;
     int64_t timeout_ms; /* negative: none */
     bool raw, cancel_on_interrupt;
 };
@@ -28,6 +29,14 @@ static int add_pair(const struct verb *verb, struct pairs *pairs, const char *na
     if (!strchr(value, '=') || value[0] == '=' || pairs->n == MAX_PAIRS)
         return usage(verb, "--%s takes KEY=VALUE, at most %d times", name, MAX_PAIRS);
     pairs->items[pairs->n++] = value;
+    return 0;
+}
+
+static int add_id(const struct verb *verb, struct pairs *ids, const char *id)
+{
+    if (!*id || ids->n == MAX_PAIRS)
+        return usage(verb, "--after takes the id of a task, at most %d times", MAX_PAIRS);
+    ids->items[ids->n++] = id;
     return 0;
 }
 
@@ -72,16 +81,29 @@ static int on_option(void *arg, const char *name, const char *value)
     const struct {
         const char *name;
         const char **text;
-    } texts[] = {{"delay", &o->delay},       {"run-at", &o->run_at},         {"attempt-timeout", &o->timeout},
-                 {"deadline", &o->deadline}, {"expires-in", &o->expires_in}, {"backoff", &o->backoff_json},
-                 {"parent", &o->parent_id},  {"retain", &o->retain},         {"idempotency-key", &o->idempotency_key},
-                 {"callback", &o->callback}};
+    } texts[] = {{"delay", &o->delay},
+                 {"run-at", &o->run_at},
+                 {"attempt-timeout", &o->timeout},
+                 {"deadline", &o->deadline},
+                 {"expires-in", &o->expires_in},
+                 {"backoff", &o->backoff_json},
+                 {"parent", &o->parent_id},
+                 {"retain", &o->retain},
+                 {"idempotency-key", &o->idempotency_key},
+                 {"callback", &o->callback},
+                 {"group", &o->group},
+                 {"after-group", &o->after_group},
+                 {"unique", &s->unique},
+                 {"unique-until", &s->unique_until},
+                 {"unique-for", &s->unique_for}};
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
         if (strcmp(name, texts[i].name) == 0) {
             *texts[i].text = value;
             return 0;
         }
     }
+    if (strcmp(name, "after") == 0)
+        return add_id(s->verb, &s->after, value);
     if (strcmp(name, "arg") == 0)
         return add_pair(s->verb, &s->args, name, value);
     if (strcmp(name, "label") == 0)
@@ -119,6 +141,31 @@ static char *object_of(const struct pairs *pairs, bool values_are_json)
             json_out_string(&j, value);
         json_decref(json);
     }
+    json_out_end_object(&j);
+    return buf_take(&out, NULL);
+}
+
+static char *array_of(const struct pairs *ids)
+{
+    struct buf out = BUF_INIT;
+    struct json_out j = json_out_to(&out);
+    json_out_begin_array(&j);
+    for (int i = 0; i < ids->n; i++)
+        json_out_string(&j, slice_str(ids->items[i]));
+    json_out_end_array(&j);
+    return buf_take(&out, NULL);
+}
+
+static char *unique_of(const struct submission *s)
+{
+    struct buf out = BUF_INIT;
+    struct json_out j = json_out_to(&out);
+    json_out_begin_object(&j);
+    json_out_member(&j, "key", slice_str(s->unique));
+    if (s->unique_until)
+        json_out_member(&j, "until", slice_str(s->unique_until));
+    if (s->unique_for)
+        json_out_member(&j, "for", slice_str(s->unique_for));
     json_out_end_object(&j);
     return buf_take(&out, NULL);
 }
@@ -201,6 +248,8 @@ static int parse(struct submission *s, struct common *common, int argc, char *co
         code = usage(s->verb, "the task's name is missing");
     if (code == -1 && *n == 2 && s->args.n)
         code = usage(s->verb, "ARGS and --arg exclude each other");
+    if (code == -1 && !s->unique && (s->unique_until || s->unique_for))
+        code = usage(s->verb, "--unique-until and --unique-for need --unique");
     return code == -1 ? check_context(s) : code;
 }
 
@@ -209,13 +258,21 @@ static int send_it(struct submission *s, const struct common *common, satchel_cl
 {
     char *labels = s->labels.n ? object_of(&s->labels, false) : NULL;
     satchel_error error = SATCHEL_ERROR_INIT;
-    if (s->labels.n && !labels) {
+    char *after = s->after.n ? array_of(&s->after) : NULL, *unique = s->unique ? unique_of(s) : NULL;
+    int status = SATCHEL_ENOMEM;
+    s->options.labels_json = labels;
+    s->options.after_json = after;
+    s->options.unique_json = unique;
+    bool whole = (!s->labels.n || labels) && (!s->after.n || after) && (!s->unique || unique);
+    if (whole)
+        status = satchel_submit(client, task, args, &s->options, future, &error);
+    free(labels);
+    free(after);
+    free(unique);
+    if (!whole) {
         complain(common, "out of memory");
         return EXIT_SOFTWARE;
     }
-    s->options.labels_json = labels;
-    int status = satchel_submit(client, task, args, &s->options, future, &error);
-    free(labels);
     return status == SATCHEL_OK ? -1 : fail(common, &error);
 }
 

@@ -13,7 +13,7 @@ struct visit { /* one verb over its ids */
     satchel_client *client;
     int64_t wait_ms; /* negative: without limit */
     int64_t until;   /* when all of them must have ended, where there is a limit */
-    bool raw, attempts;
+    bool raw, attempts, cascade;
 };
 
 static int on_option(void *arg, const char *name, const char *value)
@@ -23,6 +23,8 @@ static int on_option(void *arg, const char *name, const char *value)
         return v->raw = true, 0;
     if (strcmp(name, "attempts") == 0)
         return v->attempts = true, 0;
+    if (strcmp(name, "cascade") == 0)
+        return v->cascade = true, 0;
     return parse_ms(value, &v->wait_ms) ? 0 : usage(v->verb, "--%s takes a duration: 30s, 250ms, 5m", name);
 }
 
@@ -129,7 +131,8 @@ int verb_result(const struct verb *verb, int argc, char *const argv[])
 static int cancel_one(struct visit *v, satchel_future *future)
 {
     satchel_error error = SATCHEL_ERROR_INIT;
-    if (satchel_future_cancel(future, &error) != SATCHEL_OK)
+    int status = v->cascade ? satchel_future_cancel_tree(future, &error) : satchel_future_cancel(future, &error);
+    if (status != SATCHEL_OK)
         return fail(&v->common, &error);
     return print_state(v, future);
 }

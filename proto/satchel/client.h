@@ -90,10 +90,13 @@ typedef struct satchel_submit_options {
     const char *delay, *run_at, *timeout, *deadline, *expires_in, *retain;
     const char *parent_id, *idempotency_key;
     const char *backoff_json, *labels_json; /* objects */
-    const char *context_json; /* an object of strings: body variables beside (and over) those of the context */
-    const char *members_json; /* an object: further members of the submission */
-    int64_t wait_ms;          /* > 0: hold the answer until the task is finished or this is over */
-    const char *callback;     /* a URL that is told when the task has finished */
+    const char *context_json;        /* an object of strings: body variables beside (and over) those of the context */
+    const char *members_json;        /* an object: further members of the submission */
+    int64_t wait_ms;                 /* > 0: hold the answer until the task is finished or this is over */
+    const char *callback;            /* a URL that is told when the task has finished */
+    const char *after_json;          /* an array of ids: tasks that must succeed first */
+    const char *group, *after_group; /* the group that it belongs to; the group whose members must end first */
+    const char *unique_json;         /* an object: {"key": "...", "until"?: "started"|"finished", "for"?: DURATION} */
 } satchel_submit_options;
 
 /* Submits; when it returns SATCHEL_OK the task is on the daemon's disk.  args_json NULL: none.  Secret variables never
@@ -124,6 +127,10 @@ int satchel_future_exit_code(const satchel_future *future, int *exit_code);
 int satchel_future_json(satchel_future *future, char **json, size_t *len, satchel_error *error);
 /* SATCHEL_OK: canceled, or told to end (poll for the end); SATCHEL_ECONFLICT: it is finished. */
 int satchel_future_cancel(satchel_future *future, satchel_error *error);
+/* The same with all its sub-tasks, at any depth.  SATCHEL_ECONFLICT: all of them are finished. */
+int satchel_future_cancel_tree(satchel_future *future, satchel_error *error);
+/* The task with its sub-tasks, nested: {"id","task","state","attempt",...,"children":[...]}. */
+int satchel_future_tree(satchel_future *future, char **json, size_t *len, satchel_error *error);
 
 /* The whole task object with the member "attempts": each with its state, times, node, span and error. */
 int satchel_future_attempts(satchel_future *future, char **json, size_t *len, satchel_error *error);

@@ -103,6 +103,48 @@ has out '"shard":"9"'
 has out '"baggage":"k=v"'
 has out '"request_id":"r1"'
 
+# Tasks that wait for others, groups, unique keys, trees.
+expect 0 submit --delay 300ms satchel.echo '"first"' --group g
+first=$(cat "$work/out")
+expect 0 submit --after "$first" satchel.noop
+second=$(cat "$work/out")
+expect 0 submit --after "$first" --after "$second" --json satchel.noop
+has out "\"after\":[\"$first\",\"$second\"]"
+expect 0 run --after-group g satchel.noop
+expect 0 wait "$first" "$second"
+expect 65 submit --after 01995a2e-7c3b-7d21-9f0e-4b8f6d1c2a35 satchel.noop
+has err '/after/0: this tenant has no task of this id'
+expect 0 submit satchel.fail
+failing=$(cat "$work/out")
+expect 1 run --after "$failing" satchel.noop
+has err 'dependency'
+expect 0 submit --unique one --unique-for 1h --unique-until finished --delay 1h satchel.noop
+holder=$(cat "$work/out")
+expect 65 submit --unique one satchel.noop
+has err "$holder"
+expect 0 cancel "$holder"
+expect 0 submit --unique one satchel.noop
+expect 64 submit --unique-for 1h satchel.noop
+expect 64 submit --after '' satchel.noop
+expect 0 run --json satchel.spawn '{"task":"satchel.spawn","args":{"task":"satchel.sleep","args":{"seconds":600},"count":2},"count":2}'
+top=$(sed -nE 's/.*"id":"([^"]*)","task":"satchel.spawn".*/\1/p' "$work/out")
+tries=0
+until satchel tree "$top" && [ "$(grep -c satchel.sleep "$work/out")" = 4 ]; do
+    tries=$((tries + 1))
+    [ $tries -lt 300 ] || { wrong "the tree does not have four leaves"; break; }
+    sleep 0.1
+done
+has out "├─ "
+has out "│  └─ "
+expect 0 tree --json "$top"
+has out '"children":['
+expect 65 cancel "$top"
+expect 0 cancel --cascade "$top"
+satchel tree "$top"
+has_not out '  queued  '
+expect 65 tree 01995a2e-7c3b-7d21-9f0e-4b8f6d1c2a35
+expect 64 tree
+
 # A command task's child makes a sub-task: parent, tenant, trace, baggage, variables, deadline, the operator's header.
 TRACEPARENT=00-$trace-b7ad6b7169203331-01 BAGGAGE=k=v satchel run --json -t acme -c shard.x=7 \
     -H 'X-Region: eu' --deadline 2099-01-01T00:00:00Z parent
