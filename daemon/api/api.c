@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "api/batch.h"
 #include "api/calls.h"
 #include "api/fields.h"
 #include "base/log.h"
@@ -72,6 +73,24 @@ static bool announces_more(const struct http_request *request, size_t max)
     return false;
 }
 
+static void handle(struct api *api, struct http_exchange *exchange, const struct route_match *match)
+{
+    const struct http_request *request = http_request(exchange);
+    struct problem problem = {0};
+    struct visit visit = {
+        .api = api, .exchange = exchange, .request = request, .registry = api_registry(api), .task = match->id};
+    visit.config = registry_config(visit.registry);
+    caller_read_id(request, &visit.caller);
+    if (match->route->needs & ROUTE_TENANT && caller_read_tenant(request, visit.config, &visit.caller, &problem) < 0) {
+        struct reply reply;
+        reply_begin(&reply, exchange, visit.caller.request_id);
+        reply_problem(&reply, &problem);
+    } else {
+        match->route->handle(&visit);
+    }
+    registry_unref(visit.registry);
+}
+
 static enum http_body_mode on_head(void *arg, struct http_exchange *exchange, size_t *ret_max_body)
 {
     struct api *api = arg;
@@ -86,6 +105,10 @@ static enum http_body_mode on_head(void *arg, struct http_exchange *exchange, si
         reply_options(exchange, allow);
     } else if (result != ROUTE_FOUND) {
         refuse_route(exchange, result);
+    } else if (match.route->needs & ROUTE_STREAM) {
+        *ret_max_body = SIZE_MAX; /* whoever takes it piece by piece bounds the pieces */
+        handle(api, exchange, &match);
+        return HTTP_BODY_STREAM;
     } else {
         if (match.route->needs & ROUTE_JSON) {
             struct registry *registry = api_registry(api);
@@ -111,35 +134,27 @@ static void on_request(void *arg, struct http_exchange *exchange)
     const struct http_request *request = http_request(exchange);
     const struct route *route = http_data(exchange);
     struct route_match match;
-    struct problem problem = {0};
     if (!route || route_find(request->method, request->path, &match) != ROUTE_FOUND)
         return; /* answered at its head */
     http_set_data(exchange, NULL);
-    struct visit visit = {
-        .api = api, .exchange = exchange, .request = request, .registry = api_registry(api), .task = match.id};
-    visit.config = registry_config(visit.registry);
-    caller_read_id(request, &visit.caller);
-    if (route->needs & ROUTE_TENANT && caller_read_tenant(request, visit.config, &visit.caller, &problem) < 0) {
-        struct reply reply;
-        reply_begin(&reply, exchange, visit.caller.request_id);
-        reply_problem(&reply, &problem);
-    } else {
-        route->handle(&visit);
-    }
-    registry_unref(visit.registry);
+    handle(api, exchange, &match);
 }
 
 static bool on_body(void *arg, struct http_exchange *exchange, struct slice piece, bool end)
 {
-    (void)arg, (void)exchange, (void)piece, (void)end;
-    return true; /* no route streams its body */
+    (void)arg;
+    return batch_take(http_data(exchange), exchange, piece, end); /* the one route that streams its body */
 }
 
 static void on_gone(void *arg, struct http_exchange *exchange)
 {
     struct api_call *parked = http_data(exchange); /* a call under way finds out when it comes back */
     (void)arg;
-    if (parked && !route_is(parked))
+    if (!parked || route_is(parked))
+        return;
+    if (parked->gone)
+        parked->gone(parked);
+    else
         call_release(parked);
 }
 

@@ -148,19 +148,28 @@ static void reply_overloaded(struct api_call *call, struct http_exchange *exchan
     reply_problem(&reply, &problem);
 }
 
+bool api_wait_begin(struct api *api)
+{
+    if (atomic_fetch_add_explicit(&api->waits, 1, memory_order_relaxed) < api->max_waits)
+        return true;
+    api_wait_end(api);
+    return false;
+}
+
+void api_wait_end(struct api *api)
+{
+    atomic_fetch_sub_explicit(&api->waits, 1, memory_order_relaxed);
+}
+
 static bool may_wait(struct api_call *call)
 {
-    struct api *api = call->api;
-    if (atomic_fetch_add_explicit(&api->waits, 1, memory_order_relaxed) < api->max_waits)
-        return call->counted = true;
-    atomic_fetch_sub_explicit(&api->waits, 1, memory_order_relaxed);
-    return false;
+    return call->counted = api_wait_begin(call->api);
 }
 
 static void uncount(struct api_call *call)
 {
     if (call->counted)
-        atomic_fetch_sub_explicit(&call->api->waits, 1, memory_order_relaxed);
+        api_wait_end(call->api);
     call->counted = false;
 }
 
@@ -208,9 +217,17 @@ void call_post_reader(struct api_call *call, struct http_exchange *exchange, enu
 
 /* ---- what is said when the answer is no ---- */
 
-static void set_problem(const struct api_call *call, struct problem *problem)
+/* It names the task that has the key. */
+static void not_unique_problem(const struct task_record *holder, struct problem *problem)
 {
-    const struct engine_call *engine = &call->engine;
+    char id[TASK_ID_TEXT_SIZE];
+    task_id_format(holder->spec->id, id);
+    problem_set(problem, PROBLEM_NOT_UNIQUE, "Task %s, which is %s, has this unique key.", id,
+                task_state_name(holder->status.state));
+}
+
+void engine_call_problem(const struct engine_call *engine, const char *tenant, struct problem *problem)
+{
     switch (engine->result) {
     case ENGINE_KEY_MISMATCH:
         problem_set(problem, PROBLEM_IDEMPOTENCY_MISMATCH,
@@ -226,7 +243,7 @@ static void set_problem(const struct api_call *call, struct problem *problem)
     }
     case ENGINE_QUOTA:
         problem_set(problem, PROBLEM_QUOTA_EXCEEDED,
-                    "Tenant %s (or all tenants together) has as many waiting tasks as it may have.", call->tenant);
+                    "Tenant %s (or all tenants together) has as many waiting tasks as it may have.", tenant);
         break;
     case ENGINE_NO_PARENT:
         problem_add(problem, PROBLEM_INVALID_SUBMISSION, "/parent_id", "this tenant has no task of this id");
@@ -243,6 +260,7 @@ static void set_problem(const struct api_call *call, struct problem *problem)
     case ENGINE_STORE_FULL:
         problem_set(problem, PROBLEM_STORE_UNAVAILABLE, "The store is full; nothing of this request was taken.");
         break;
+    case ENGINE_NOT_UNIQUE: not_unique_problem(&engine->record, problem); return;
     case ENGINE_OK:
     case ENGINE_REPLAYED:
     case ENGINE_NOT_LIVE:
@@ -255,18 +273,6 @@ static void set_problem(const struct api_call *call, struct problem *problem)
         problem->retry_after_s = engine->retry_after_s > 0 ? engine->retry_after_s : 1;
 }
 
-/* The answer names the task that has the key. */
-static void reply_not_unique(struct reply *reply, const struct task_record *holder)
-{
-    char id[TASK_ID_TEXT_SIZE];
-    struct problem problem = {0};
-    task_id_format(holder->spec->id, id);
-    problem_set(&problem, PROBLEM_NOT_UNIQUE, "Task %s, which is %s, has this unique key.", id,
-                task_state_name(holder->status.state));
-    reply_location(reply, holder->spec->id);
-    reply_problem_task(reply, &problem, holder->spec->id, &holder->status);
-}
-
 void call_reply_refused(struct api_call *call, struct http_exchange *exchange)
 {
     struct reply reply;
@@ -276,11 +282,13 @@ void call_reply_refused(struct api_call *call, struct http_exchange *exchange)
         return;
     }
     struct problem problem = {0};
+    engine_call_problem(&call->engine, call->tenant, &problem);
     if (call->engine.result == ENGINE_NOT_UNIQUE) {
-        reply_not_unique(&reply, &call->engine.record);
+        const struct task_record *holder = &call->engine.record;
+        reply_location(&reply, holder->spec->id);
+        reply_problem_task(&reply, &problem, holder->spec->id, &holder->status);
         return;
     }
-    set_problem(call, &problem);
     reply_problem(&reply, &problem);
 }
 

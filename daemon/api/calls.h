@@ -16,6 +16,8 @@ struct api_call {
     struct loop_mail mail;
     struct api *api;
     struct http_ref ref;
+    /* The client is gone; while the call is under way it must not be freed.  NULL: it is released. */
+    void (*gone)(struct api_call *call);
     /* Back on the loop: reply, or post again.  Returns false to keep the call (it was posted again). */
     bool (*answer)(struct api_call *call, struct http_exchange *exchange);
     void (*release)(struct api_call *call); /* frees it with what it holds; call_release unless it is larger */
@@ -57,7 +59,12 @@ bool visit_read_nothing(struct visit *visit);
 bool visit_read_id(struct visit *visit, struct task_id *ret);
 void visit_fail(struct visit *visit, const struct problem *problem);
 void call_reply_begin(const struct api_call *call, struct http_exchange *exchange, struct reply *ret);
-/* The problem that an engine's result means, replied. */
+/* A call that waits for a task's end is counted, since its client may be gone.  False: too many do already. */
+bool api_wait_begin(struct api *api);
+void api_wait_end(struct api *api);
+/* The problem that an engine's result means. */
+void engine_call_problem(const struct engine_call *engine, const char *tenant, struct problem *problem);
+/* The same, replied. */
 void call_reply_refused(struct api_call *call, struct http_exchange *exchange);
 void call_reply_read_failed(struct api_call *call, struct http_exchange *exchange);
 /* A single read that found no task: gone, never there, or the store cannot be read. */

@@ -200,7 +200,14 @@ static int unsupported(struct problem *reterr, const char *what, struct slice va
     return -1;
 }
 
-int json_body_check(const struct http_request *request, struct problem *reterr)
+static bool is_json_lines(struct slice type, struct slice subtype)
+{
+    return same(type, "application") &&
+           (same(subtype, "x-ndjson") || same(subtype, "ndjson") || same(subtype, "jsonl"));
+}
+
+/* `ret_lines` NULL: lines are not wanted. */
+static int check_body(const struct http_request *request, bool *ret_lines, struct problem *reterr)
 {
     unsigned n;
     struct slice value = http_find(request, "Content-Encoding", &n);
@@ -208,7 +215,8 @@ int json_body_check(const struct http_request *request, struct problem *reterr)
         return unsupported(reterr, "The body has the content coding", value);
     value = http_find(request, "Content-Type", &n);
     if (n == 0) { /* refused, since browsers send such requests across origins without asking */
-        problem_set(reterr, PROBLEM_UNSUPPORTED_TYPE, "There is no Content-Type; send application/json in UTF-8.");
+        problem_set(reterr, PROBLEM_UNSUPPORTED_TYPE, "There is no Content-Type; send application/json%s in UTF-8.",
+                    ret_lines ? " or application/x-ndjson" : "");
         return -1;
     }
     if (n > 1)
@@ -221,7 +229,9 @@ int json_body_check(const struct http_request *request, struct problem *reterr)
         c.at++;
         subtype = token(&c);
     }
-    if (!is_json(type, subtype))
+    if (ret_lines)
+        *ret_lines = is_json_lines(type, subtype);
+    if (!is_json(type, subtype) && !(ret_lines && *ret_lines))
         return unsupported(reterr, "The body's type is", value);
     while (take(&c, ';')) {
         struct slice name = token(&c), text = {0};
@@ -232,4 +242,15 @@ int json_body_check(const struct http_request *request, struct problem *reterr)
     }
     skip_blanks(&c);
     return c.at == c.end ? 0 : unsupported(reterr, "The body's type is not understood:", value);
+}
+
+int json_body_check(const struct http_request *request, struct problem *reterr)
+{
+    return check_body(request, NULL, reterr);
+}
+
+int json_lines_body_check(const struct http_request *request, bool *ret_lines, struct problem *reterr)
+{
+    *ret_lines = false;
+    return check_body(request, ret_lines, reterr);
 }

@@ -21,5 +21,7 @@ int idempotency_key_read(const struct http_request *request, char out[IDEMPOTENC
 
 /* application/json or application/...+json, in UTF-8, not encoded; else -1 and *reterr (415). */
 int json_body_check(const struct http_request *request, struct problem *reterr);
+/* The same, or one document a line: application/x-ndjson, application/ndjson, application/jsonl. */
+int json_lines_body_check(const struct http_request *request, bool *ret_lines, struct problem *reterr);
 
 #endif

@@ -44,8 +44,9 @@ struct visit { /* one request while its handler runs */
     struct caller caller;
 };
 
-/* tasks.c, submit.c, list.c, context_view.c, log.c, events.c, tree.c, service.c: one function a route */
+/* tasks.c, submit.c, batch.c, list.c, context_view.c, log.c, events.c, tree.c, service.c: one function a route */
 void on_submit(struct visit *visit);
+void on_batch(struct visit *visit);
 void on_list(struct visit *visit);
 void on_get(struct visit *visit);
 void on_result(struct visit *visit);

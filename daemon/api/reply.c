@@ -160,12 +160,11 @@ static void member_time(struct json_out *j, const char *key, int64_t us)
     json_out_time(j, us);
 }
 
-void reply_problem_task(struct reply *r, const struct problem *problem, struct task_id id,
-                        const struct task_status *status)
+void render_problem_task(const struct problem *problem, struct task_id id, const struct task_status *status,
+                         struct buf *out)
 {
     char text[TASK_ID_TEXT_SIZE];
-    struct buf *body = scratch();
-    struct json_out j = json_out_to(body);
+    struct json_out j = json_out_to(out);
     task_id_format(id, text);
     json_out_begin_object(&j);
     json_out_member(&j, "type", slice_str(problem_urn(problem->code)));
@@ -178,5 +177,12 @@ void reply_problem_task(struct reply *r, const struct problem *problem, struct t
     member_time(&j, "started_at", status->started_us);
     member_time(&j, "finished_at", status->finished_us);
     json_out_end_object(&j);
+}
+
+void reply_problem_task(struct reply *r, const struct problem *problem, struct task_id id,
+                        const struct task_status *status)
+{
+    struct buf *body = scratch();
+    render_problem_task(problem, id, status, body);
     send_buffer(r, problem_status(problem->code), "application/problem+json", body);
 }

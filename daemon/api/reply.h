@@ -36,6 +36,9 @@ void reply_not_found(struct reply *r);
 void reply_problem_task(struct reply *r, const struct problem *problem, struct task_id id,
                         const struct task_status *status);
 
+/* The same as JSON. */
+void render_problem_task(const struct problem *problem, struct task_id id, const struct task_status *status,
+                         struct buf *out);
 /* An empty buffer of the calling thread, to be used within one function; its memory is kept for the next. */
 struct buf *scratch(void);
 

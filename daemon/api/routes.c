@@ -13,6 +13,7 @@
 
 static const struct route routes[] = {
     ROUTE(POST, "/v1/tasks", "submitTask", ROUTE_TENANT | ROUTE_JSON, on_submit),
+    ROUTE(POST, "/v1/tasks:batch", "submitBatch", ROUTE_TENANT | ROUTE_STREAM, on_batch),
     ROUTE(GET, "/v1/tasks/{id}", "getTask", ROUTE_TENANT, on_get),
     ROUTE(GET, "/v1/tasks/{id}/result", "getTaskResult", ROUTE_TENANT, on_result),
     ROUTE(GET, "/v1/tasks/{id}/context", "getTaskContext", ROUTE_TENANT, on_context),

@@ -9,7 +9,8 @@ struct visit;
 
 enum route_needs {
     ROUTE_TENANT = 1u << 0, /* belongs to a tenant: the request must name one */
-    ROUTE_JSON = 1u << 1    /* has a JSON body; the others' bodies have no meaning */
+    ROUTE_JSON = 1u << 1,   /* has a JSON body; the others' bodies have no meaning */
+    ROUTE_STREAM = 1u << 2  /* its body is taken piece by piece: it is handled at the head */
 };
 
 struct route {

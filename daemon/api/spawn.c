@@ -2,11 +2,11 @@
  * The worker's thread waits until the sub-task is durable.
  * Flow: executor -> attempt_host.spawn -> submission_parse -> engine_post -> on_delivered -> the worker again. */
 #include <errno.h>
-#include <openssl/evp.h>
 #include <semaphore.h>
 #include <stddef.h>
 #include <stdio.h>
 
+#include "api/idempotency.h"
 #include "api/internal.h"
 #include "task/inherit.h"
 #include "task/propagate.h"
@@ -73,18 +73,6 @@ static int read_submission(struct api *api, const struct attempt *attempt, struc
 
 /* ---- the call ---- */
 
-/* A key is one of the task that submits: its repeated attempt finds the sub-task it made before. */
-static bool set_key(struct engine_call *call, const struct task_spec *spec, struct slice key, struct slice body)
-{
-    struct buf text = BUF_INIT;
-    buf_append(&text, spec->tenant.data, spec->tenant.len + 1); /* with its NUL */
-    buf_append_slice(&text, key);
-    call->has_key = buf_ok(&text) && EVP_Digest(text.data, text.len, call->key, NULL, EVP_sha256(), NULL) == 1 &&
-                    EVP_Digest(body.data, body.len, call->fingerprint, NULL, EVP_sha256(), NULL) == 1;
-    buf_release(&text);
-    return call->has_key;
-}
-
 static int read_answer(struct engine_call *call, struct task_id *ret_id, struct problem *reterr)
 {
     int result = -1;
@@ -136,7 +124,8 @@ static int spawn(void *host, struct attempt *attempt, struct slice body, struct 
         return -1;
     struct spawn_call own = {
         .call = {.kind = ENGINE_SUBMIT, .deliver = on_delivered, .spec = submission.spec, .id = submission.spec->id}};
-    if (submission.idempotency_key.data && !set_key(&own.call, attempt->spec, submission.idempotency_key, body)) {
+    if (submission.idempotency_key.data &&
+        !idempotency_set(&own.call, attempt->spec->tenant, submission.idempotency_key, body)) {
         task_spec_unref(submission.spec);
         return out_of_memory(reterr);
     }

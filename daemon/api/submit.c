@@ -1,32 +1,14 @@
 /* POST /v1/tasks: body and headers to a spec, the spec to the engine, its answer back once it is durable.
  * Flow: dispatch.c -> on_submit -> submission_parse -> call_post_engine -> answer_submit. */
-#include <openssl/evp.h>
 #include <stdio.h>
 
 #include "api/calls.h"
 #include "api/fields.h"
+#include "api/idempotency.h"
 #include "api/wait.h"
 #include "task/submission.h"
 
 /* ---- idempotency ---- */
-
-static bool digest(const void *data, size_t len, unsigned char out[STORE_KEY_SIZE])
-{
-    return EVP_Digest(data, len, out, NULL, EVP_sha256(), NULL) == 1;
-}
-
-/* The key that the store knows: of tenant and key.  The fingerprint: of the body's bytes as they came. */
-static bool set_key(struct api_call *call, struct slice key, struct slice body)
-{
-    char text[sizeof call->tenant + IDEMPOTENCY_KEY_MAX + 1];
-    size_t len = strlen(call->tenant);
-    memcpy(text, call->tenant, len);
-    text[len++] = '\0';
-    memcpy(text + len, key.data, key.len);
-    call->engine.has_key = digest(text, len + key.len, call->engine.key) &&
-                           digest(body.len ? body.data : "", body.len, call->engine.fingerprint);
-    return call->engine.has_key;
-}
 
 /* Header or body, or both alike. */
 static int choose_key(struct slice header, struct slice member, struct slice *ret, struct problem *reterr)
@@ -75,7 +57,7 @@ static void post(struct visit *visit, struct submission *submission, struct slic
     call->id = submission->spec->id;
     call->prefer_async = prefer->respond_async;
     call->prefer_minimal = prefer->minimal;
-    if (key.data && !set_key(call, key, visit->request->body)) {
+    if (key.data && !idempotency_set(&call->engine, slice_str(call->tenant), key, visit->request->body)) {
         struct problem problem = {0};
         problem_set(&problem, PROBLEM_OVERLOADED, "The idempotency key cannot be hashed; try again later.");
         problem.retry_after_s = 1;

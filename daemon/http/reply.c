@@ -158,12 +158,13 @@ static bool write_head(struct connection *c, const struct reply_head *head, size
 }
 
 /* Must the connection close after this reply? */
-static bool must_close(const struct connection *c, const struct http_reply *reply)
+/* `goes_on`: the application still takes the body, and answers meanwhile. */
+static bool must_close(const struct connection *c, const struct http_reply *reply, bool goes_on)
 {
     const struct http_exchange *exchange = &c->exchange;
     if (reply->close || c->close || !exchange->facts.keep_alive || c->home->draining)
         return true;
-    if (c->input != INPUT_BODY || c->body_over)
+    if (c->input != INPUT_BODY || c->body_over || goes_on)
         return false;
     /* The body is not all here: a client that waits for 100 may or may not send it; a long one is not worth it. */
     return exchange->expecting || c->body_left > BODY_LEFT_MAX;
@@ -187,7 +188,7 @@ void http_reply(struct http_exchange *exchange, const struct http_reply *reply)
     struct connection *c = connection_of(exchange);
     if (!exchange->live || exchange->reply != REPLY_NONE)
         return;
-    c->close = must_close(c, reply);
+    c->close = must_close(c, reply, false);
     bool no_body = has_no_body(reply->status);
     struct reply_head head = {.reply = reply,
                               .kind = no_body ? LENGTH_NONE : LENGTH_KNOWN,
@@ -295,7 +296,7 @@ void http_stream_begin(struct http_exchange *exchange, const struct http_reply *
     if (!exchange->live || exchange->reply != REPLY_NONE)
         return;
     bool no_body = has_no_body(reply->status), chunked = exchange->facts.http_1_1 && !no_body;
-    c->close = must_close(c, reply) || (!chunked && !no_body);
+    c->close = must_close(c, reply, exchange->mode == HTTP_BODY_STREAM) || (!chunked && !no_body);
     exchange->silent = no_body || exchange->request.method == HTTP_HEAD;
     exchange->chunked_reply = chunked;
     exchange->reply = REPLY_STREAM;
