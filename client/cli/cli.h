@@ -3,7 +3,7 @@
  *   submit.c     submit and run                            task.c       get, wait, result, cancel, retry, delete
  *   list.c       list                                      env.c        env
  *   follow.c     logs, watch                               details.c    context
- *   tree.c       tree
+ *   tree.c       tree                                      progress.c   progress
  *   doctor.c     doctor, with doctor_*.c
  *   connect.c    the client that the options describe      context.c    the context of the environment
  *   print.c      human and JSON output, errors             interrupt.c  Ctrl-C

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "executor/command.h"
+#include "executor/launch.h"
 #include "task/propagate.h"
 
 #define PATH_DEFAULT "PATH=/usr/local/bin:/usr/bin:/bin"
@@ -13,9 +14,9 @@ extern char **environ;
 
 /* Ours in every child: the operator's `environment` may not set them (SATCHEL_URL it may). */
 static const char *const reserved[] = {
-    "SATCHEL_TENANT",  "SATCHEL_REQUEST_ID",    "SATCHEL_DEADLINE",  "SATCHEL_TASK_ID", "SATCHEL_TASK",
-    "SATCHEL_ATTEMPT", "SATCHEL_CONTEXT",       "SATCHEL_PARENT_ID", "SATCHEL_ROOT_ID", "SATCHEL_MAX_ATTEMPTS",
-    "SATCHEL_TOKEN",   "SATCHEL_TENANT_HEADER", "SATCHEL_AFTER"};
+    "SATCHEL_TENANT",      "SATCHEL_REQUEST_ID",    "SATCHEL_DEADLINE",  "SATCHEL_TASK_ID", "SATCHEL_TASK",
+    "SATCHEL_ATTEMPT",     "SATCHEL_CONTEXT",       "SATCHEL_PARENT_ID", "SATCHEL_ROOT_ID", "SATCHEL_MAX_ATTEMPTS",
+    "SATCHEL_PROGRESS_FD", "SATCHEL_TENANT_HEADER", "SATCHEL_AFTER",     "SATCHEL_TOKEN"};
 #define N_RESERVED (sizeof reserved / sizeof reserved[0])
 
 static bool same_name(const char *entry, const char *name, size_t len)
@@ -183,6 +184,7 @@ static bool add_own(struct collect *c, const struct command *command, const stru
     add_id(c, "SATCHEL_ROOT_ID", spec->root);
     add_number(c, "SATCHEL_MAX_ATTEMPTS", spec->max_attempts);
     add_after(c, spec);
+    add_number(c, "SATCHEL_PROGRESS_FD", LAUNCH_PROGRESS);
     add(c, "SATCHEL_TENANT_HEADER", satchel_var_header(satchel_known_var(SATCHEL_TENANT))); /* for satchel in there */
     bool operators_url = false;
     for (size_t i = 0; i < command->n_base; i++)

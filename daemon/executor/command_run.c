@@ -3,6 +3,7 @@
  *   - Standard input is a file in memory that holds the args, so that a child which does not read cannot block us.
  *   - Standard output is collected up to the result's limit, standard error is handed on by lines; both are emptied all
  *     the time, so that the child cannot block either.
+ *   - What it writes to the fourth descriptor is its progress (command_progress.c).
  *   - A fired cancel object means SIGTERM to the process group, and SIGKILL to everything after the grace time.
  *   - The end is what the launcher says: by then every process that the command has started is gone, so what the pipes
  *     hold is all there is, and nobody waits for a grandchild that keeps them open. */
@@ -16,6 +17,7 @@
 
 #include "base/clock.h"
 #include "executor/command.h"
+#include "executor/command_progress.h"
 #include "executor/launcher.h"
 
 #define READ_SIZE 65536u
@@ -27,7 +29,9 @@ struct child {
     struct launcher *launcher;
     struct command_result *result;
     int64_t grace_ns;
-    int output, errors;   /* our ends; -1: closed */
+    int output, errors; /* our ends; -1: closed */
+    int progress_fd;    /* the same */
+    struct command_progress progress;
     struct buf line;      /* of standard error, not ended yet */
     struct buf lines;     /* whole ones, on their way to the log */
     bool ended;           /* nothing more is to come */
@@ -120,6 +124,11 @@ static void take_errors(struct child *c, const char *data, size_t len)
     hand_on_lines(c);
 }
 
+static void take_progress(struct child *c, const char *data, size_t len)
+{
+    command_progress_take(&c->progress, data, len);
+}
+
 static void stop(struct child *c, enum command_end why)
 {
     if (c->stopping || c->ended)
@@ -207,19 +216,26 @@ static void watch(struct child *c)
         struct pollfd on[] = {{.fd = launcher_fd(c->launcher), .events = POLLIN},
                               {.fd = c->output, .events = POLLIN},
                               {.fd = c->errors, .events = POLLIN},
+                              {.fd = c->progress_fd, .events = POLLIN},
                               {.fd = c->stopping ? -1 : cancel, .events = POLLIN}};
-        int64_t left = c->next_step_ns ? c->next_step_ns - clock_mono_ns() : 0;
-        if (c->next_step_ns && left <= 0) {
+        int64_t left = c->next_step_ns ? c->next_step_ns - clock_mono_ns() : INT64_MAX;
+        int64_t due = command_progress_due(&c->progress);
+        if (left <= 0) {
             step(c);
             continue;
         }
+        left = due >= 0 && due < left ? due : left;
         struct timespec limit = {.tv_sec = left / 1000000000, .tv_nsec = left % 1000000000};
-        if (ppoll(on, 4, c->next_step_ns ? &limit : NULL, NULL) <= 0)
+        int ready = ppoll(on, sizeof on / sizeof on[0], left < INT64_MAX ? &limit : NULL, NULL);
+        command_progress_tell(&c->progress);
+        if (ready <= 0)
             continue;
         if (on[1].revents)
             drain(c, &c->output, take_output, false);
         if (on[2].revents)
             drain(c, &c->errors, take_errors, false);
+        if (on[3].revents)
+            drain(c, &c->progress_fd, take_progress, false);
         if (on[0].revents)
             listen_to_launcher(c);
     }
@@ -233,28 +249,34 @@ static void give_up_launcher(struct child *c)
     launcher_drop(c->launcher);
 }
 
+static int launch(struct child *c, const struct launch_command *command)
+{
+    int err = launcher_run(c->launcher, command);
+    if (err == -EPIPE || err == -ECONNRESET) { /* it was killed while it was idle: another one */
+        launcher_drop(c->launcher);
+        c->launcher = launcher_get();
+        err = c->launcher ? launcher_run(c->launcher, command) : -errno;
+    }
+    return err;
+}
+
 static int start(struct child *c, const struct command *command, char *const *arguments, char *const *variables,
                  int input)
 {
-    int output = -1, errors = -1;
+    int output = -1, errors = -1, progress = -1;
     int err = make_pipe(&c->output, &output);
-    if (err < 0)
-        return err;
-    err = make_pipe(&c->errors, &errors);
-    if (err == 0) {
-        struct launch_command launch = {.workdir = command->task->workdir ? command->task->workdir : "/",
-                                        .arguments = arguments,
-                                        .variables = variables,
-                                        .fds = {input, output, errors}};
-        err = launcher_run(c->launcher, &launch);
-        if (err == -EPIPE || err == -ECONNRESET) { /* it was killed while it was idle: another one */
-            launcher_drop(c->launcher);
-            c->launcher = launcher_get();
-            err = c->launcher ? launcher_run(c->launcher, &launch) : -errno;
-        }
-        close_fd(&errors);
-    }
+    if (err == 0)
+        err = make_pipe(&c->errors, &errors);
+    if (err == 0)
+        err = make_pipe(&c->progress_fd, &progress);
+    if (err == 0)
+        err = launch(c, &(struct launch_command){.workdir = command->task->workdir ? command->task->workdir : "/",
+                                                 .arguments = arguments,
+                                                 .variables = variables,
+                                                 .fds = {input, output, errors, progress}});
     close_fd(&output);
+    close_fd(&errors);
+    close_fd(&progress);
     return err;
 }
 
@@ -270,6 +292,8 @@ static int run(struct child *c, const struct command *command, char *const *argu
     watch(c);
     drain(c, &c->output, take_output, true);
     drain(c, &c->errors, take_errors, true);
+    drain(c, &c->progress_fd, take_progress, true);
+    command_progress_end(&c->progress);
     if (c->line.len) {
         flush_line(c);
         hand_on_lines(c);
@@ -290,6 +314,8 @@ int command_run(const struct command *command, struct attempt *attempt, char *co
                       .result = ret,
                       .output = -1,
                       .errors = -1,
+                      .progress_fd = -1,
+                      .progress.attempt = attempt,
                       .grace_ns = command->task->kill_grace_us * 1000,
                       .room = malloc(READ_SIZE)};
     *ret = (struct command_result){.end = COMMAND_EXITED};
@@ -301,6 +327,7 @@ int command_run(const struct command *command, struct attempt *attempt, char *co
         err = c.launcher ? run(&c, command, arguments, variables) : -errno;
     close_fd(&c.output);
     close_fd(&c.errors);
+    close_fd(&c.progress_fd);
     buf_release(&c.line);
     buf_release(&c.lines);
     free(c.room);

@@ -5,12 +5,14 @@
 
 #include <stdint.h>
 
-#define LAUNCH_VERSION "1" /* the program's only argument: another one's launcher refuses */
+#define LAUNCH_VERSION "2" /* the program's only argument: another one's launcher refuses */
 #define LAUNCH_SOCKET 3    /* its descriptor in the launcher */
+#define LAUNCH_FDS 4       /* of a command: standard input, output, error, and LAUNCH_PROGRESS */
+#define LAUNCH_PROGRESS 3  /* where it writes its progress to; its number there, told as SATCHEL_PROGRESS_FD */
 #define LAUNCH_BYTES_MAX (4u << 20)
 
 enum launch_kind {
-    LAUNCH_RUN = 1, /* with three descriptors (standard input, output, error) and the strings behind it */
+    LAUNCH_RUN = 1, /* with LAUNCH_FDS descriptors and the strings behind it */
     LAUNCH_TERM,    /* SIGTERM to the run's process group */
     LAUNCH_KILL     /* SIGKILL to everything the run has started */
 };

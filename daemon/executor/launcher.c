@@ -223,11 +223,11 @@ static int send_all(int socket, const char *data, size_t len)
     return 0;
 }
 
-static int send_with_fds(int socket, const char *data, size_t len, const int fds[3])
+static int send_with_fds(int socket, const char *data, size_t len, const int fds[LAUNCH_FDS])
 {
     union {
         struct cmsghdr header;
-        char room[CMSG_SPACE(3 * sizeof(int))];
+        char room[CMSG_SPACE(LAUNCH_FDS * sizeof(int))];
     } control = {.room = {0}};
     struct iovec part = {(char *)(uintptr_t)data, len};
     struct msghdr message = {
@@ -235,8 +235,8 @@ static int send_with_fds(int socket, const char *data, size_t len, const int fds
     struct cmsghdr *c = CMSG_FIRSTHDR(&message);
     c->cmsg_level = SOL_SOCKET;
     c->cmsg_type = SCM_RIGHTS;
-    c->cmsg_len = CMSG_LEN(3 * sizeof(int));
-    memcpy(CMSG_DATA(c), fds, 3 * sizeof(int));
+    c->cmsg_len = CMSG_LEN(LAUNCH_FDS * sizeof(int));
+    memcpy(CMSG_DATA(c), fds, LAUNCH_FDS * sizeof(int));
     ssize_t n;
     do {
         n = sendmsg(socket, &message, MSG_NOSIGNAL);

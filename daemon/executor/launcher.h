@@ -26,7 +26,7 @@ struct launcher *launcher_get(void);
 struct launch_command {
     const char *workdir;
     char *const *arguments, *const *variables; /* NULL-terminated */
-    int fds[3];                                /* standard input, output, error; stay the caller's */
+    int fds[LAUNCH_FDS];                       /* stay the caller's */
 };
 
 /* 0 or -errno.  After an error the launcher is gone: drop it. */

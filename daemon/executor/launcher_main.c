@@ -1,7 +1,7 @@
 /* satchel-launcher: starts the commands of one worker thread, one after the other, and makes sure that nothing of them
  * is left.  It is the parent of each command and the reaper of what the command leaves behind:
  *
- *   - every command begins a session and a process group of its own, with nothing but the three descriptors, the
+ *   - every command begins a session and a process group of its own, with nothing but its four descriptors, the
  *     arguments and the environment that it was given;
  *   - as "child subreaper" the launcher inherits whatever loses its parent below the command, also what called setsid
  *     or forked twice; when the command has ended, everything that is left is killed before the end is told;
@@ -31,6 +31,10 @@
 
 #define SURVIVORS_MS 3000 /* how long killed processes may take to go before the end is told all the same */
 #define FILES_SOFT 1024   /* satcheld has raised its own limit; programs expect this one */
+#define NO_FDS                                                                                                         \
+    {                                                                                                                  \
+        -1, -1, -1, -1                                                                                                 \
+    }
 #define PATH_DEFAULT "/usr/local/bin:/usr/bin:/bin"
 
 static volatile sig_atomic_t parent_gone;
@@ -45,7 +49,7 @@ static void on_signal(int number)
 
 struct run {
     struct launch_order order;
-    int fds[3]; /* -1: none */
+    int fds[LAUNCH_FDS]; /* -1: none */
     char *text;
     const char *workdir;
     char **arguments, **variables;
@@ -73,11 +77,11 @@ static bool read_all(void *to, size_t len)
 }
 
 /* One order with the descriptors that came along.  False: satcheld has gone. */
-static bool read_order(struct launch_order *order, int fds[3])
+static bool read_order(struct launch_order *order, int fds[LAUNCH_FDS])
 {
     union {
         struct cmsghdr header;
-        char room[CMSG_SPACE(3 * sizeof(int))];
+        char room[CMSG_SPACE(LAUNCH_FDS * sizeof(int))];
     } control;
     struct iovec part = {order, sizeof *order};
     struct msghdr message = {
@@ -89,8 +93,9 @@ static bool read_order(struct launch_order *order, int fds[3])
     if (n <= 0)
         return false;
     for (struct cmsghdr *c = CMSG_FIRSTHDR(&message); c; c = CMSG_NXTHDR(&message, c))
-        if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS && c->cmsg_len == CMSG_LEN(3 * sizeof(int)))
-            memcpy(fds, CMSG_DATA(c), 3 * sizeof(int));
+        if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS &&
+            c->cmsg_len == CMSG_LEN(LAUNCH_FDS * sizeof(int)))
+            memcpy(fds, CMSG_DATA(c), LAUNCH_FDS * sizeof(int));
     return (size_t)n == sizeof *order || read_all((char *)order + n, sizeof *order - (size_t)n);
 }
 
@@ -220,13 +225,13 @@ static _Noreturn void finish(void)
 
 static void free_run(struct run *run)
 {
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < LAUNCH_FDS; i++)
         if (run->fds[i] >= 0)
             (void)close(run->fds[i]);
     free(run->text);
     free(run->arguments);
     free(run->candidate);
-    *run = (struct run){.fds = {-1, -1, -1}};
+    *run = (struct run){.fds = NO_FDS};
 }
 
 static char *next_string(char **at, const char *end)
@@ -267,7 +272,7 @@ static int read_run(struct run *run)
     for (uint32_t i = 0; i < order->n_variables; i++)
         if (!(run->variables[i] = next_string(&at, end)))
             return EINVAL;
-    if (!run->workdir || !run->arguments[0] || run->fds[0] < 0 || run->fds[1] < 0 || run->fds[2] < 0)
+    if (!run->workdir || !run->arguments[0] || run->fds[LAUNCH_FDS - 1] < 0)
         return EINVAL;
     run->candidate = malloc(order->bytes + sizeof PATH_DEFAULT + 2);
     return run->candidate ? 0 : ENOMEM;
@@ -318,7 +323,7 @@ static _Noreturn void become(const struct run *run, volatile int *ret_why, volat
     if (getppid() != own_pid)
         _exit(127);
     *ret_step = LAUNCH_STEP_FORK;
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < LAUNCH_FDS; i++)
         if (dup2(run->fds[i], i) < 0) {
             *ret_why = errno;
             _exit(127);
@@ -365,7 +370,7 @@ static bool has_ended(pid_t pid)
 static void obey(struct run *run)
 {
     struct launch_order order;
-    int fds[3] = {-1, -1, -1};
+    int fds[LAUNCH_FDS] = NO_FDS;
     if (!read_order(&order, fds))
         finish();
     if (order.run != run->order.run)
@@ -455,9 +460,9 @@ static void tell_end(struct run *run)
         finish(); /* satcheld takes another launcher */
 }
 
-static void close_standard(struct run *run)
+static void close_fds(struct run *run)
 {
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < LAUNCH_FDS; i++) {
         (void)close(run->fds[i]);
         run->fds[i] = -1;
     }
@@ -465,7 +470,7 @@ static void close_standard(struct run *run)
 
 static void serve(void)
 {
-    struct run run = {.fds = {-1, -1, -1}};
+    struct run run = {.fds = NO_FDS};
     struct pollfd from = {.fd = LAUNCH_SOCKET, .events = POLLIN};
     while (!parent_gone) {
         if (ppoll(&from, 1, NULL, &asleep) <= 0)
@@ -482,7 +487,7 @@ static void serve(void)
         if (why > 0) {
             reply_refused(&run, why, LAUNCH_STEP_READ);
         } else if (start(&run)) {
-            close_standard(&run);
+            close_fds(&run);
             wait_for_end(&run);
             tell_end(&run);
         }

@@ -367,6 +367,7 @@ static void take_task(struct environment *e, const char *name)
     take(e, "SATCHEL_ROOT_ID", id);
     take(e, "SATCHEL_ATTEMPT", "1");
     take(e, "SATCHEL_MAX_ATTEMPTS", "1");
+    take(e, "SATCHEL_PROGRESS_FD", "3");
     take(e, "SATCHEL_URL", url);
     take(e, "SATCHEL_TENANT_HEADER", "X-Tenant-ID");
     take(e, "X_SATCHEL_TASK_ID", id); /* they have header names, and travel by these, too */
