@@ -22,9 +22,10 @@ static void drop_held(struct api_call *call)
         task_record_release(&call->read.record);
         task_history_release(&call->read.history);
         buf_release(&call->read.log);
-        for (size_t i = 0; i < call->read.n; i++)
+        for (size_t i = 0; call->read.records && i < call->read.n; i++)
             task_record_release(&call->read.records[i]);
         free(call->read.records);
+        free(call->read.found);
     }
     call->holds = CALL_EMPTY;
 }
@@ -95,6 +96,19 @@ bool visit_read_nothing(struct visit *visit)
         return false;
     params_release(&params);
     return true;
+}
+
+bool visit_has_no_body(struct visit *visit)
+{
+    struct problem problem = {0};
+    struct slice body = visit->request->body;
+    while (body.len && strchr(" \t\r\n", body.data[body.len - 1]))
+        body.len--;
+    if (body.len == 0 || slice_eq_str(body, "{}"))
+        return true;
+    problem_set(&problem, PROBLEM_INVALID_PARAMETER, "This request takes no body; send none, or {}.");
+    visit_fail(visit, &problem);
+    return false;
 }
 
 /* ---- the way back ---- */

@@ -57,6 +57,8 @@ void call_return(struct api_call *call); /* back to its loop, where `answer` is 
 bool visit_read_query(struct visit *visit, const char *const *known, struct params *ret);
 bool visit_read_nothing(struct visit *visit);
 bool visit_read_id(struct visit *visit, struct task_id *ret);
+/* Requests that change tasks carry no body; {} is what some clients always send. */
+bool visit_has_no_body(struct visit *visit);
 void visit_fail(struct visit *visit, const struct problem *problem);
 void call_reply_begin(const struct api_call *call, struct http_exchange *exchange, struct reply *ret);
 /* A call that waits for a task's end is counted, since its client may be gone.  False: too many do already. */

@@ -44,7 +44,7 @@ struct visit { /* one request while its handler runs */
     struct caller caller;
 };
 
-/* tasks.c, submit.c, batch.c, list.c, context_view.c, log.c, events.c, tree.c, service.c: one function a route */
+/* actions.c, tasks.c, submit.c, batch.c, list.c, context_view.c, log.c, events.c, tree.c, service.c: one function a route */
 void on_submit(struct visit *visit);
 void on_batch(struct visit *visit);
 void on_list(struct visit *visit);
@@ -57,6 +57,9 @@ void on_tree(struct visit *visit);
 void on_cancel(struct visit *visit);
 void on_retry(struct visit *visit);
 void on_delete(struct visit *visit);
+void on_cancel_all(struct visit *visit);
+void on_retry_all(struct visit *visit);
+void on_delete_all(struct visit *visit);
 void on_healthz(struct visit *visit);
 void on_readyz(struct visit *visit);
 void on_metrics(struct visit *visit);

@@ -4,6 +4,7 @@
 
 #include "api/calls.h"
 #include "api/cursor.h"
+#include "api/list_query.h"
 #include "api/params.h"
 #include "task/render.h"
 
@@ -11,10 +12,7 @@
 #define LIMIT_MAX 1000u
 #define PAGE_BYTES ((size_t)8 * 1024 * 1024) /* a page ends here, however many tasks were asked for */
 
-static const char *const filters[] = {"state", "task", "label", "trace_id", "request_id", "parent", "root"};
-#define N_FILTERS (sizeof filters / sizeof filters[0])
-static const char *const known[] = {"state",  "task", "label", "trace_id", "request_id",
-                                    "parent", "root", "limit", "cursor",   NULL};
+static const char *const known[] = {LIST_FILTERS, "limit", "cursor", NULL};
 
 struct list_call {
     struct api_call call; /* first */
@@ -32,107 +30,12 @@ static void release_list(struct api_call *call)
 
 /* ---- the query ---- */
 
-static bool is_trace_id(struct slice text)
-{
-    for (size_t i = 0; i < text.len; i++)
-        if (!((text.data[i] >= '0' && text.data[i] <= '9') || (text.data[i] >= 'a' && text.data[i] <= 'f')))
-            return false;
-    return text.len == 32;
-}
-
-static const char *read_label(struct slice value, struct list_query *query)
-{
-    const char *colon = memchr(value.data, ':', value.len);
-    if (!colon || colon == value.data)
-        return "it must be name:value";
-    query->label_key = slice_of(value.data, (size_t)(colon - value.data));
-    query->label_value = slice_of(colon + 1, value.len - query->label_key.len - 1);
-    return NULL;
-}
-
-static const char *read_limit(struct slice value, struct list_query *query)
-{
-    unsigned limit = 0;
-    for (size_t i = 0; i < value.len; i++) {
-        if (value.data[i] < '0' || value.data[i] > '9' || limit > LIMIT_MAX)
-            return "it must be a number from 1 to 1000";
-        limit = limit * 10 + (unsigned)(value.data[i] - '0');
-    }
-    if (limit < 1 || limit > LIMIT_MAX)
-        return "it must be a number from 1 to 1000";
-    query->limit = limit;
-    return NULL;
-}
-
-static const char *read_id(struct slice value, struct task_id *ret)
-{
-    return task_id_parse(value.data, value.len, ret) ? NULL : "it must be the id of a task";
-}
-
-static const char *read_param(const struct param *param, const struct list_call *list, struct list_query *query)
-{
-    struct slice name = param->name, value = param->value;
-    if (value.len == 0)
-        return "it is empty; leave it out";
-    if (slice_eq_str(name, "state")) {
-        query->has_state = true;
-        return task_state_parse(value, &query->state)
-                   ? NULL
-                   : "it must be scheduled, queued, running, succeeded, failed, canceled or expired";
-    }
-    if (slice_eq_str(name, "task"))
-        query->name = value;
-    else if (slice_eq_str(name, "label"))
-        return read_label(value, query);
-    else if (slice_eq_str(name, "trace_id")) {
-        query->trace_id = value;
-        return is_trace_id(value) ? NULL : "it must be 32 hexadecimal digits in lower case";
-    } else if (slice_eq_str(name, "request_id"))
-        query->request_id = value;
-    else if (slice_eq_str(name, "parent"))
-        return read_id(value, &query->parent);
-    else if (slice_eq_str(name, "root"))
-        return read_id(value, &query->root);
-    else if (slice_eq_str(name, "limit"))
-        return read_limit(value, query);
-    else if (!cursor_parse(value, buf_slice(&list->binding), &query->before))
-        return "it is not a cursor of this list; start again without one";
-    return NULL;
-}
-
-static void write_binding(struct list_call *list)
-{
-    buf_append_str(&list->binding, list->call.tenant);
-    for (size_t i = 0; i < N_FILTERS; i++) {
-        struct slice value = params_get(&list->params, filters[i]);
-        buf_append_char(&list->binding, '\0');
-        buf_append_u64(&list->binding, value.data ? value.len + 1 : 0); /* so that no two lists look alike */
-        buf_append_char(&list->binding, ':');
-        buf_append_slice(&list->binding, value);
-    }
-}
-
 static int read_query(struct list_call *list, struct slice text, struct list_query *ret, struct problem *reterr)
 {
     *ret = (struct list_query){.limit = LIMIT_DEFAULT};
     if (params_parse(text, known, &list->params, reterr) < 0)
         return -1;
-    write_binding(list);
-    if (!buf_ok(&list->binding)) {
-        problem_set(reterr, PROBLEM_OVERLOADED, "There is no memory for this request; try again later.");
-        reterr->retry_after_s = 1;
-        return -1;
-    }
-    for (size_t i = 0; i < list->params.n; i++) {
-        const struct param *param = &list->params.list[i];
-        const char *why = read_param(param, list, ret);
-        if (why) {
-            problem_set(reterr, PROBLEM_INVALID_PARAMETER, "Query parameter \"%.*s\": %s.", (int)param->name.len,
-                        param->name.data, why);
-            return -1;
-        }
-    }
-    return 0;
+    return list_query_read(&list->params, list->call.tenant, LIMIT_MAX, &list->binding, ret, reterr);
 }
 
 /* ---- the page ---- */

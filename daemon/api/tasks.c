@@ -252,20 +252,6 @@ static bool answer_change(struct api_call *call, struct http_exchange *exchange)
     }
 }
 
-/* Requests that change a task carry no body; {} is what some clients always send. */
-static bool has_no_body(struct visit *visit)
-{
-    struct problem problem = {0};
-    struct slice body = visit->request->body;
-    while (body.len && strchr(" \t\r\n", body.data[body.len - 1]))
-        body.len--;
-    if (body.len == 0 || slice_eq_str(body, "{}"))
-        return true;
-    problem_set(&problem, PROBLEM_INVALID_PARAMETER, "This request takes no body; send none, or {}.");
-    visit_fail(visit, &problem);
-    return false;
-}
-
 static void change(struct visit *visit, struct task_id id, enum engine_call_kind kind, int64_t wait_ns)
 {
     struct api_call *call = call_new(visit, sizeof *call, answer_change);
@@ -330,7 +316,7 @@ void on_cancel(struct visit *visit)
     prefer_read(visit->request, &prefer);
     if (prefer.has_wait)
         wait_ns = wait_of_preference(visit->config, &prefer, &applied);
-    if (!read_cascade(visit, &is_cascade) || !has_no_body(visit) || !visit_read_id(visit, &id))
+    if (!read_cascade(visit, &is_cascade) || !visit_has_no_body(visit) || !visit_read_id(visit, &id))
         return;
     if (is_cascade)
         cascade_cancel(visit, id, wait_ns, answer_cascade);
@@ -341,13 +327,13 @@ void on_cancel(struct visit *visit)
 void on_retry(struct visit *visit)
 {
     struct task_id id;
-    if (visit_read_nothing(visit) && has_no_body(visit) && visit_read_id(visit, &id))
+    if (visit_read_nothing(visit) && visit_has_no_body(visit) && visit_read_id(visit, &id))
         change(visit, id, ENGINE_RETRY, 0);
 }
 
 void on_delete(struct visit *visit)
 {
     struct task_id id;
-    if (visit_read_nothing(visit) && has_no_body(visit) && visit_read_id(visit, &id))
+    if (visit_read_nothing(visit) && visit_has_no_body(visit) && visit_read_id(visit, &id))
         change(visit, id, ENGINE_DELETE, 0);
 }

@@ -20,9 +20,19 @@ struct list_query {
     struct slice label_key, label_value;
     struct slice trace_id; /* 32 hex digits */
     struct slice request_id;
-    struct task_id parent, root; /* none: any */
-    struct task_id before;       /* the cursor: only older ones; none: from the newest */
-    unsigned limit;              /* 1..1000 */
+    struct slice group;
+    bool has_error;
+    enum error_type error;                                           /* of the last attempt */
+    int64_t created_after_us, created_before_us, finished_before_us; /* 0: any */
+    struct task_id parent, root;                                     /* none: any */
+    struct task_id before; /* the cursor: only older ones; none: from the newest */
+    unsigned limit;        /* 1..1000 */
+    bool ids_only;         /* what is found is in `found`, not in `records` */
+};
+
+struct list_found {
+    struct task_id id;
+    enum task_state state;
 };
 
 struct read_call { /* embedded in the caller's request; the reader's until delivered */
@@ -48,6 +58,7 @@ struct read_call { /* embedded in the caller's request; the reader's until deliv
     uint64_t log_at;             /* larger than log_from where what lay between is gone */
     bool log_more;               /* there is more than this piece */
     struct task_record *records; /* READ_LIST: an array of n (free each with task_record_release, then free) */
+    struct list_found *found;    /* READ_LIST with ids_only: an array of n (free it) */
     size_t n;
     struct task_id next; /* READ_LIST: where the next page starts; none: the end */
 };

@@ -14,9 +14,9 @@
 #include "store/sqlite_match.h"
 #include "store/sqlite_row.h"
 
-enum path { PATH_ALL, PATH_TENANT, PATH_PARENT, PATH_ROOT, PATH_WAITING, PATH_COUNT };
+enum path { PATH_ALL, PATH_TENANT, PATH_PARENT, PATH_ROOT, PATH_GROUP, PATH_WAITING, PATH_COUNT };
 
-/* ?1: only older ones; ?2: the tenant, NULL: any; ?3: parent, root or state */
+/* ?1: only older ones; ?2: the tenant, NULL: any; ?3: parent, root, group or state */
 #define SCAN "SELECT seq, lo, name, state FROM task "
 #define OF_TENANT " AND (?2 IS NULL OR tenant = ?2) "
 static const char *const path_texts[] = {
@@ -28,9 +28,12 @@ static const char *const path_texts[] = {
     [PATH_PARENT] = SCAN "INDEXED BY task_parent WHERE parent = ?3 AND seq < ?1" OF_TENANT "ORDER BY seq DESC",
     [PATH_ROOT] = SCAN "INDEXED BY task_root WHERE root = ?3 AND seq < ?1" OF_TENANT "UNION ALL " SCAN
                        "WHERE seq = ?3 AND seq < ?1" OF_TENANT "ORDER BY 1 DESC",
+    [PATH_GROUP] = SCAN "INDEXED BY task_group WHERE tenant = ?2 AND grp = ?3 AND seq < ?1 ORDER BY seq DESC",
     [PATH_WAITING] =
         SCAN "INDEXED BY task_waiting WHERE state < 3 AND state = ?3 AND seq < ?1" OF_TENANT "ORDER BY seq DESC",
 };
+
+#define CREATED_OFF_US INT64_C(60000000) /* how far the clock may have been set back between two submissions */
 
 /* With no more unfinished tasks than this, those of one state are sorted out of their index: exact and quick however
  * long the history is.  With more of them, the newest ones are near anyway. */
@@ -59,7 +62,7 @@ static const char *const single_texts[] = {
     [HISTORY] = SQLITE_HISTORY_SELECT,
     [LOG] = SQLITE_LOG_SELECT,
     [TOMBSTONE] = "SELECT state, tries, run_at, started, finished FROM tombstone WHERE seq = ?1 AND lo = ?3" OF_TENANT,
-    [TEXTS] = "SELECT labels, context, aside FROM task WHERE seq = ?1",
+    [TEXTS] = "SELECT labels, context, aside, created, finished, outcome, grp FROM task WHERE seq = ?1",
     [PAYLOAD] = SQLITE_PAYLOAD_SELECT,
     [BEGIN] = "BEGIN",
     [END] = "COMMIT",
@@ -79,6 +82,7 @@ struct scan { /* one list in progress */
     struct read_call *call;
     bool has_tenant, has_name, has_texts;
     int64_t tenant, name;
+    bool past; /* the walk has come to what is too old */
     size_t bytes, limit;
     unsigned examined;
 };
@@ -197,7 +201,7 @@ static void read_task(struct read_source *base, struct read_call *call)
 
 struct texts {
     const struct list_query *query;
-    bool label, trace, request; /* what is asked for and was not seen to differ */
+    bool label, trace, request, rest; /* what is asked for and was not seen to differ */
 };
 
 static void match_labels(struct texts *texts, struct slice labels)
@@ -211,6 +215,19 @@ static void match_context(struct texts *texts, struct slice context)
     const struct list_query *query = texts->query;
     texts->trace = !query->trace_id.data || match_trace_id(context, query->trace_id);
     texts->request = !query->request_id.data || match_request_id(context, query->request_id);
+}
+
+/* False: what is asked for differs.  *ret_past: the task is older than what is asked for, and so are all that follow. */
+static bool match_columns(const struct list_query *query, sqlite3_stmt *row, bool *ret_past)
+{
+    int64_t created = sqlite3_column_int64(row, 3), finished = sqlite3_column_int64(row, 4);
+    int64_t error = sqlite3_column_int64(row, 5) & 0xff; /* of no outcome: ERROR_TYPE_NONE */
+    *ret_past = query->created_after_us && created < query->created_after_us - CREATED_OFF_US;
+    return (!query->created_after_us || created > query->created_after_us) &&
+           (!query->created_before_us || created < query->created_before_us) &&
+           (!query->finished_before_us || (finished && finished < query->finished_before_us)) &&
+           (!query->has_error || error == (int64_t)query->error) &&
+           (!query->group.data || slice_eq(sqlite_column_slice(row, 6), query->group));
 }
 
 /* Those of the two that are too large for the row. */
@@ -239,11 +256,12 @@ static int texts_match(struct scan *scan, int64_t seq, bool *ret)
     if (rc == SQLITE_ROW) {
         match_labels(&texts, sqlite_column_slice(stmt, 0));
         match_context(&texts, sqlite_column_slice(stmt, 1));
+        texts.rest = match_columns(&scan->call->query, stmt, &scan->past);
         unsigned aside = (unsigned)sqlite3_column_int(stmt, 2);
         if (aside & (1u << SQLITE_BODY_LABELS | 1u << SQLITE_BODY_CONTEXT))
             rc = match_aside(&texts, scan->source->single[PAYLOAD], seq, aside);
     }
-    *ret = texts.label && texts.trace && texts.request;
+    *ret = texts.label && texts.trace && texts.request && texts.rest;
     int reset = sqlite3_reset(stmt);
     if (reset != SQLITE_OK)
         return reset;
@@ -270,12 +288,16 @@ static size_t record_bytes(const struct task_record *record)
 }
 
 /* Adds a matching task.  False: it does not fit this page (it will begin the next one). */
-static int add(struct scan *scan, struct task_id id, bool *ret_added)
+static int add(struct scan *scan, struct task_id id, enum task_state state, bool *ret_added)
 {
+    *ret_added = true;
     struct read_call *call = scan->call;
+    if (call->query.ids_only) {
+        call->found[call->n++] = (struct list_found){id, state};
+        return SQLITE_OK;
+    }
     struct task_record *record = &call->records[call->n];
     int rc = get(scan->source, id, scan->has_tenant, scan->tenant, record);
-    *ret_added = true;
     if (rc != SQLITE_ROW)
         return rc == SQLITE_DONE ? SQLITE_OK : rc;
     size_t bytes = record_bytes(record);
@@ -304,7 +326,7 @@ static int walk(struct scan *scan, sqlite3_stmt *path)
         bool matches, added = true;
         int found = row_matches(scan, path, &matches);
         if (found == SQLITE_OK && matches)
-            found = add(scan, id, &added);
+            found = add(scan, id, (enum task_state)sqlite3_column_int(path, 3), &added);
         if (found != SQLITE_OK) {
             rc = found;
             break;
@@ -315,6 +337,8 @@ static int walk(struct scan *scan, sqlite3_stmt *path)
         }
         last = id;
         scan->examined++;
+        if (scan->past)
+            return SQLITE_OK;
     }
     if (rc == SQLITE_DONE)
         return SQLITE_OK;
@@ -332,6 +356,8 @@ static int choose_path(struct source *source, const struct list_query *query, bo
         *ret = PATH_PARENT;
     } else if (!task_id_is_none(query->root)) {
         *ret = PATH_ROOT;
+    } else if (query->group.data && has_tenant) {
+        *ret = PATH_GROUP;
     } else if (query->has_state && !task_state_final(query->state)) {
         sqlite3_stmt *stmt = source->single[MANY_WAITING];
         int rc = sqlite3_step(stmt);
@@ -346,13 +372,19 @@ static int choose_path(struct source *source, const struct list_query *query, bo
 static void bind_path(sqlite3_stmt *stmt, enum path path, const struct scan *scan)
 {
     const struct list_query *query = &scan->call->query;
-    bool from_newest = task_id_is_none(query->before);
-    (void)sqlite3_bind_int64(stmt, 1, from_newest ? INT64_MAX : sqlite_id_seq(query->before));
+    int64_t before = task_id_is_none(query->before) ? INT64_MAX : sqlite_id_seq(query->before);
+    if (query->created_before_us) { /* what is younger need not be looked at: the sequence begins with the time */
+        int64_t youngest = ((query->created_before_us + CREATED_OFF_US) / 1000) << 12;
+        before = youngest < before ? youngest : before;
+    }
+    (void)sqlite3_bind_int64(stmt, 1, before);
     bind_tenant(stmt, scan->has_tenant, scan->tenant);
     if (path == PATH_PARENT)
         (void)sqlite3_bind_int64(stmt, 3, sqlite_id_seq(query->parent));
     else if (path == PATH_ROOT)
         (void)sqlite3_bind_int64(stmt, 3, sqlite_id_seq(query->root));
+    else if (path == PATH_GROUP)
+        sqlite_db_bind_text(stmt, 3, query->group);
     else if (path == PATH_WAITING)
         (void)sqlite3_bind_int64(stmt, 3, query->state);
 }
@@ -372,10 +404,15 @@ static int list(struct source *source, struct scan *scan)
             return rc == SQLITE_DONE ? SQLITE_OK : rc;
         scan->has_name = true;
     }
-    scan->has_texts = query->label_key.data || query->trace_id.data || query->request_id.data;
+    scan->has_texts = query->label_key.data || query->trace_id.data || query->request_id.data || query->group.data ||
+                      query->has_error || query->created_after_us || query->created_before_us ||
+                      query->finished_before_us;
     scan->limit = query->limit < 1 ? 1 : query->limit > READ_LIMIT_MAX ? READ_LIMIT_MAX : query->limit;
-    scan->call->records = calloc(scan->limit, sizeof *scan->call->records);
-    if (!scan->call->records)
+    if (query->ids_only)
+        scan->call->found = calloc(scan->limit, sizeof *scan->call->found);
+    else
+        scan->call->records = calloc(scan->limit, sizeof *scan->call->records);
+    if (!scan->call->found && !scan->call->records)
         return SQLITE_NOMEM;
     enum path path;
     int rc = choose_path(source, query, scan->has_tenant, &path);
@@ -396,10 +433,12 @@ static void read_list(struct read_source *base, struct read_call *call)
     call->result = sqlite_db_result(rc);
     if (call->result == STORE_OK)
         return;
-    for (size_t i = 0; i < call->n; i++)
+    for (size_t i = 0; call->records && i < call->n; i++)
         task_record_release(&call->records[i]);
     free(call->records);
+    free(call->found);
     call->records = NULL;
+    call->found = NULL;
     call->n = 0;
     call->next = (struct task_id){0, 0};
 }
