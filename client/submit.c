@@ -19,6 +19,7 @@ struct draft { /* a submission while it is put together */
     struct json_out json;
     const json_t *given; /* the variables that the caller names: those of the context do not replace them */
     bool header_pass, failed;
+    bool batch; /* every variable goes into a header field: the submissions are the caller's text */
     satchel_error *error;
 };
 
@@ -72,7 +73,9 @@ static int on_binding(satchel_var *var, void *data, void *arg)
     (void)data;
     struct draft *d = arg;
     const char *header = satchel_var_header(var);
-    if (!header || satchel_var_flags(var) & SATCHEL_VAR_SECRET || satchel_var_is_task_variable(var) == d->header_pass)
+    if (!header || satchel_var_flags(var) & SATCHEL_VAR_SECRET)
+        return 0;
+    if (!d->batch && satchel_var_is_task_variable(var) == d->header_pass)
         return 0;
     if (var == satchel_known_var(SATCHEL_TASK_ID) || var == satchel_known_var(SATCHEL_ATTEMPT))
         return 0; /* of the attempt that submits: not the new task's */
@@ -304,6 +307,85 @@ int satchel_submit(satchel_client *client, const char *task, const char *args_js
     client->curl->slist_free_all(d.headers);
     buf_release(&d.body);
     buf_release(&d.text);
+    satchel_context_unref(ctx);
+    return status;
+}
+
+/* ---- many at once ---- */
+
+struct answers { /* of a batch, taken apart as they come */
+    int (*on_answer)(const char *json, size_t len, void *arg);
+    void *arg;
+    struct buf line;
+};
+
+static int on_answers(const char *data, size_t len, void *arg)
+{
+    struct answers *a = arg;
+    int stop = 0;
+    while (len && !stop) {
+        const char *end = memchr(data, '\n', len);
+        size_t part = end ? (size_t)(end - data) : len;
+        buf_append(&a->line, data, part);
+        if (!buf_ok(&a->line))
+            return SATCHEL_ENOMEM;
+        if (end && a->line.len)
+            stop = a->on_answer(a->line.data, a->line.len, a->arg);
+        if (end)
+            buf_reset(&a->line);
+        part += end != NULL;
+        data += part;
+        len -= part;
+    }
+    return stop;
+}
+
+static int send_batch(const struct draft *d, struct slice lines, int64_t wait_ms, struct answers *answers,
+                      satchel_error *error)
+{
+    struct request request = {.method = "POST",
+                              .path = "/v1/tasks:batch",
+                              .headers = d->headers,
+                              .body = lines,
+                              .accept = "application/x-ndjson, application/problem+json;q=0.9",
+                              .limit_ms = -1,
+                              .idle_ms = d->client->timeout_ms + (wait_ms > 0 ? wait_ms : 0),
+                              .cancelable = true,
+                              .on_data = on_answers,
+                              .on_data_arg = answers};
+    struct response response;
+    int status = client_request(d->client, &request, &response, error);
+    if (status != SATCHEL_OK)
+        return status;
+    status = response.stopped;
+    response_release(&response);
+    return status;
+}
+
+int satchel_submit_batch(satchel_client *client, const char *lines, size_t len, const satchel_submit_options *given,
+                         int (*on_answer)(const char *json, size_t len, void *arg), void *arg, satchel_error *error)
+{
+    satchel_submit_options o = {.struct_size = sizeof o};
+    error_clear(error);
+    if (given && given->struct_size >= offsetof(satchel_submit_options, callback))
+        memcpy(&o, given, given->struct_size < sizeof o ? given->struct_size : sizeof o);
+    if (!client || (!lines && len) || !on_answer)
+        return error_set(error, SATCHEL_EINVAL, "client, lines and on_answer are needed");
+    satchel_context *ctx = o.context ? satchel_context_copy(o.context) : satchel_capture();
+    if (!ctx)
+        return error_out_of_memory(error);
+    struct draft d = {.client = client, .ctx = ctx, .error = error, .batch = true};
+    struct answers answers = {.on_answer = on_answer, .arg = arg, .line = BUF_INIT};
+    o.idempotency_key = NULL;
+    add_line(&d, "Content-Type", "application/x-ndjson");
+    int status = write_headers(&d, &o);
+    if (status == SATCHEL_OK && (d.failed || !buf_ok(&d.text)))
+        status = error_out_of_memory(error);
+    if (status == SATCHEL_OK)
+        status = send_batch(&d, slice_of(lines ? lines : "", len), o.wait_ms, &answers, error);
+    client->curl->slist_free_all(d.headers);
+    buf_release(&d.text);
+    buf_release(&answers.line);
     satchel_context_unref(ctx);
     return status;
 }

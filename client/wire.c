@@ -140,9 +140,9 @@ static struct curl_slist *all_headers(const satchel_client *client, const struct
     for (const struct curl_slist *at = request->headers; at; at = at->next)
         if (!is_replaced(client, at->data))
             add_line(&lines, at->data);
-    if (request->body.data)
+    if (request->body.data && !has_header(request->headers, "Content-Type"))
         add_default(&lines, client, "Content-Type", "application/json");
-    else
+    if (!request->body.data)
         add_tenant(&lines, client, request);
     if (lines.failed) {
         client->curl->slist_free_all(lines.list);

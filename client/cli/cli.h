@@ -1,6 +1,7 @@
 /* The satchel command: what its verbs share.
  *   main.c       the verbs, exit                           options.c    the options, a table
  *   submit.c     submit and run                            task.c       get, wait, result, cancel, retry, delete
+ *   actions.c    cancel, retry, delete by filter            batch.c      submit --batch
  *   list.c       list                                      env.c        env
  *   follow.c     logs, watch                               details.c    context
  *   tree.c       tree                                      progress.c   progress
@@ -44,7 +45,9 @@ enum { /* groups of options, of options.def */
        FOR_GET = 1 << 9,
        FOR_LOGS = 1 << 10,
        FOR_DOCTOR = 1 << 11,
-       FOR_CANCEL = 1 << 12
+       FOR_CANCEL = 1 << 12,
+       FOR_FILTER = 1 << 13,
+       FOR_ACTION = 1 << 14
 };
 
 struct verb {
@@ -76,6 +79,19 @@ int options_parse(const struct verb *verb, int argc, char *const argv[], struct 
 int usage(const struct verb *verb, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* "30s", "250ms", "5" (seconds) as milliseconds; false: not a duration. */
 bool parse_ms(const char *text, int64_t *ret_ms);
+
+/* ---- list.c, actions.c ---- */
+
+/* One of the options that say which tasks; false: another one. */
+bool filter_option(satchel_list_options *filter, const char *name, const char *value);
+/* cancel, retry or delete without ids: on all tasks that match, page by page.  The exit code. */
+int act_on_all(const struct verb *verb, const struct common *common, satchel_client *client, satchel_action action,
+               satchel_list_options *filter, unsigned flags);
+
+/* ---- submit.c ---- */
+
+/* submit --batch: the submissions of a file, one a line.  The exit code. */
+int submit_lines(const struct common *common, satchel_client *client, const char *path, int64_t wait_ms);
 
 /* ---- context.c, connect.c ---- */
 

@@ -14,21 +14,39 @@ struct listing {
     unsigned limit;
 };
 
-static int on_option(void *arg, const char *name, const char *value)
+bool filter_option(satchel_list_options *f, const char *name, const char *value)
 {
-    struct listing *l = arg;
-    satchel_list_options *f = &l->filter;
     const struct {
         const char *name;
         const char **text;
-    } texts[] = {
-        {"state", &f->state},           {"task", &f->task},     {"label", &f->label}, {"trace-id", &f->trace_id},
-        {"request-id", &f->request_id}, {"parent", &f->parent}, {"root", &f->root},   {"cursor", &f->cursor}};
-    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+    } texts[] = {{"state", &f->state},
+                 {"task", &f->task},
+                 {"label", &f->label},
+                 {"trace-id", &f->trace_id},
+                 {"request-id", &f->request_id},
+                 {"parent", &f->parent},
+                 {"root", &f->root},
+                 {"group", &f->group},
+                 {"error", &f->error},
+                 {"created-after", &f->created_after},
+                 {"created-before", &f->created_before},
+                 {"finished-before", &f->finished_before}};
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
         if (strcmp(name, texts[i].name) == 0) {
             *texts[i].text = value;
-            return 0;
+            return true;
         }
+    return false;
+}
+
+static int on_option(void *arg, const char *name, const char *value)
+{
+    struct listing *l = arg;
+    if (filter_option(&l->filter, name, value))
+        return 0;
+    if (strcmp(name, "cursor") == 0) {
+        l->filter.cursor = value;
+        return 0;
     }
     char *end;
     unsigned long n = strtoul(value, &end, 10);

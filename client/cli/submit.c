@@ -19,7 +19,7 @@ struct submission {
     const struct verb *verb;
     satchel_submit_options options;
     struct pairs args, labels, context, after; /* after: ids */
-    const char *unique, *unique_until, *unique_for;
+    const char *unique, *unique_until, *unique_for, *batch;
     int64_t timeout_ms; /* negative: none */
     bool raw, cancel_on_interrupt;
 };
@@ -95,7 +95,8 @@ static int on_option(void *arg, const char *name, const char *value)
                  {"after-group", &o->after_group},
                  {"unique", &s->unique},
                  {"unique-until", &s->unique_until},
-                 {"unique-for", &s->unique_for}};
+                 {"unique-for", &s->unique_for},
+                 {"batch", &s->batch}};
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
         if (strcmp(name, texts[i].name) == 0) {
             *texts[i].text = value;
@@ -244,7 +245,9 @@ static int parse(struct submission *s, struct common *common, int argc, char *co
     s->options.struct_size = sizeof s->options;
     s->timeout_ms = -1;
     int code = options_parse(s->verb, argc, argv, common, operands, 2, n, on_option, s);
-    if (code == -1 && *n < 1)
+    if (code == -1 && s->batch && *n)
+        code = usage(s->verb, "--batch takes all submissions from its file");
+    if (code == -1 && *n < 1 && !s->batch)
         code = usage(s->verb, "the task's name is missing");
     if (code == -1 && *n == 2 && s->args.n)
         code = usage(s->verb, "ARGS and --arg exclude each other");
@@ -289,6 +292,8 @@ static int submit(struct submission *s, struct common *common, int argc, char *c
     if (code != -1)
         return code;
     set_context(s);
+    if (s->batch)
+        return -1; /* its lines say the rest */
     set_parent(&s->options);
     bool given = n == 2 || s->args.n;
     if (n == 2 && strcmp(operands[1], "-") == 0)
@@ -312,7 +317,9 @@ int verb_submit(const struct verb *verb, int argc, char *const argv[])
     satchel_client *client = NULL;
     satchel_future *future = NULL;
     int code = submit(&s, &common, argc, argv, &client, &future);
-    if (code == -1 && common.json)
+    if (code == -1 && s.batch)
+        code = submit_lines(&common, client, s.batch, s.options.wait_ms);
+    else if (code == -1 && common.json)
         code = print_future(&common, future);
     else if (code == -1)
         code = printf("%s\n", satchel_future_id(future)) < 0 ? EXIT_OUTPUT : 0;

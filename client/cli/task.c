@@ -14,6 +14,10 @@ struct visit { /* one verb over its ids */
     int64_t wait_ms; /* negative: without limit */
     int64_t until;   /* when all of them must have ended, where there is a limit */
     bool raw, attempts, cascade;
+    satchel_action action; /* of cancel, retry, delete: without ids, on what the filter finds */
+    satchel_list_options filter;
+    bool filtered;
+    unsigned act_flags;
 };
 
 static int on_option(void *arg, const char *name, const char *value)
@@ -23,6 +27,12 @@ static int on_option(void *arg, const char *name, const char *value)
         return v->raw = true, 0;
     if (strcmp(name, "attempts") == 0)
         return v->attempts = true, 0;
+    if (filter_option(&v->filter, name, value))
+        return v->filtered = true, 0;
+    if (strcmp(name, "all") == 0)
+        return v->act_flags |= SATCHEL_ACT_ALL, 0;
+    if (strcmp(name, "dry-run") == 0)
+        return v->act_flags |= SATCHEL_ACT_DRY_RUN, 0;
     if (strcmp(name, "cascade") == 0)
         return v->cascade = true, 0;
     return parse_ms(value, &v->wait_ms) ? 0 : usage(v->verb, "--%s takes a duration: 30s, 250ms, 5m", name);
@@ -48,12 +58,20 @@ static int each_id(struct visit *v, int argc, char *const argv[], int max,
     static const char *ids[MAX_IDS];
     int n;
     int code = options_parse(v->verb, argc, argv, &v->common, ids, max, &n, on_option, v);
-    if (code == -1 && n == 0)
-        code = usage(v->verb, "a task's id is missing");
+    bool by_filter = v->filtered || v->act_flags;
+    if (code == -1 && n == 0 && !by_filter)
+        code = usage(v->verb, "a task's id is missing%s", v->action ? ", or a filter, or --all" : "");
+    if (code == -1 && by_filter && (n || v->cascade))
+        code = usage(v->verb, "ids (and --cascade) and filters exclude each other");
     if (code == -1)
         code = cli_connect(&v->common, &v->client);
     if (code != -1)
         return code;
+    if (by_filter) {
+        code = act_on_all(v->verb, &v->common, v->client, v->action, &v->filter, v->act_flags);
+        satchel_client_unref(v->client);
+        return code;
+    }
     v->until = v->wait_ms < 0 ? INT64_MAX : now_ms() + v->wait_ms;
     int worst = 0;
     for (int i = 0; i < n && worst != EXIT_INTERRUPTED; i++) {
@@ -139,7 +157,7 @@ static int cancel_one(struct visit *v, satchel_future *future)
 
 int verb_cancel(const struct verb *verb, int argc, char *const argv[])
 {
-    struct visit v = {.verb = verb};
+    struct visit v = {.verb = verb, .action = SATCHEL_CANCEL_TASKS, .filter = {.struct_size = sizeof v.filter}};
     return each_id(&v, argc, argv, MAX_IDS, cancel_one);
 }
 
@@ -153,7 +171,7 @@ static int retry_one(struct visit *v, satchel_future *future)
 
 int verb_retry(const struct verb *verb, int argc, char *const argv[])
 {
-    struct visit v = {.verb = verb};
+    struct visit v = {.verb = verb, .action = SATCHEL_RETRY_TASKS, .filter = {.struct_size = sizeof v.filter}};
     return each_id(&v, argc, argv, MAX_IDS, retry_one);
 }
 
@@ -171,6 +189,6 @@ static int delete_one(struct visit *v, satchel_future *future)
 
 int verb_delete(const struct verb *verb, int argc, char *const argv[])
 {
-    struct visit v = {.verb = verb};
+    struct visit v = {.verb = verb, .action = SATCHEL_DELETE_TASKS, .filter = {.struct_size = sizeof v.filter}};
     return each_id(&v, argc, argv, MAX_IDS, delete_one);
 }

@@ -1,4 +1,4 @@
-/* Actions by filter: POST /v1/tasks:cancel, POST /v1/tasks:retry, DELETE /v1/tasks, with the filters of the list.
+/* Actions by filter: POST /v1/tasks:cancel, POST /v1/tasks:retry, POST /v1/tasks:delete, with the filters of the list.
  *
  * The reader finds ids, a page at a time; each page is changed in one go, which one commit takes, and then the next is
  * read: however many tasks match, neither memory nor the engine is held for long.  A call ends after `limit` tasks and

@@ -26,7 +26,7 @@ static const struct route routes[] = {
     ROUTE(DELETE, "/v1/tasks/{id}", "deleteTask", ROUTE_TENANT, on_delete),
     ROUTE(POST, "/v1/tasks:cancel", "cancelTasks", ROUTE_TENANT, on_cancel_all),
     ROUTE(POST, "/v1/tasks:retry", "retryTasks", ROUTE_TENANT, on_retry_all),
-    ROUTE(DELETE, "/v1/tasks", "deleteTasks", ROUTE_TENANT, on_delete_all),
+    ROUTE(POST, "/v1/tasks:delete", "deleteTasks", ROUTE_TENANT, on_delete_all),
     ROUTE(GET, "/healthz", "getHealth", 0, on_healthz),
     ROUTE(GET, "/readyz", "getReadiness", 0, on_readyz),
     ROUTE(GET, "/metrics", "getMetrics", 0, on_metrics),

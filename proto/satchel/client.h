@@ -104,6 +104,14 @@ typedef struct satchel_submit_options {
 int satchel_submit(satchel_client *client, const char *task, const char *args_json,
                    const satchel_submit_options *options, satchel_future **out, satchel_error *error);
 
+/* Submits many: `lines` is one submission (a JSON object as POST /v1/tasks takes it) a line, `len` bytes of them.  All get
+ * the context of the call; of `options` (may be NULL) only `context`, `without_context` and `wait_ms` count.
+ * `on_answer` runs on the calling thread once for each submission, in their order: the task's object, or a problem
+ * (RFC 9457) with its "status"; what it returns, where it is not 0, ends the call and is returned.  The whole body is in
+ * memory: send a very long batch in parts.  SATCHEL_OK: every submission was answered. */
+int satchel_submit_batch(satchel_client *client, const char *lines, size_t len, const satchel_submit_options *options,
+                         int (*on_answer)(const char *json, size_t len, void *arg), void *arg, satchel_error *error);
+
 /* ---- futures ---- */
 
 /* The future of a task submitted by somebody else, by its id; does not ask the daemon yet. */
@@ -168,12 +176,37 @@ typedef struct satchel_list_options { /* zero-filled: no filter */
     size_t struct_size;
     const char *state, *task, *label /* "key:value" */, *trace_id, *request_id, *parent, *root, *cursor;
     unsigned limit; /* 0: the daemon's default */
+    const char *group, *error /* its type */, *created_after, *created_before, *finished_before /* RFC 3339 */;
 } satchel_list_options;
 
 /* One page, newest first: {"tasks": [...], "next_cursor"?}.  `next` (may be NULL) gets the cursor of the next page, or
  * NULL at the end. */
 int satchel_list(satchel_client *client, const satchel_list_options *options, char **json, size_t *len, char **next,
                  satchel_error *error);
+
+/* ---- actions by filter ---- */
+
+typedef enum satchel_action {
+    SATCHEL_CANCEL_TASKS = 1, /* running ones are told to end, and not waited for */
+    SATCHEL_RETRY_TASKS,      /* failed, expired and canceled ones run again */
+    SATCHEL_DELETE_TASKS      /* finished ones are forgotten */
+} satchel_action;
+
+enum {
+    SATCHEL_ACT_ALL = 1u << 0,    /* needed where there is no filter: all tasks of the tenant */
+    SATCHEL_ACT_DRY_RUN = 1u << 1 /* counts only */
+};
+
+typedef struct satchel_action_counts {
+    size_t struct_size; /* set before the call */
+    uint64_t matched, changed, conflicts;
+    bool more; /* there may be more that match: call again, with the cursor where there is one */
+} satchel_action_counts;
+
+/* Does that to the tasks that match `filter` (NULL: none), newest first, at most `filter->limit` of them (0: the
+ * daemon's default).  `next` (may be NULL) gets where to go on, or NULL. */
+int satchel_act(satchel_client *client, satchel_action action, const satchel_list_options *filter, unsigned flags,
+                satchel_action_counts *counts, char **next, satchel_error *error);
 
 #pragma GCC visibility pop
 

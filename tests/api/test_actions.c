@@ -1,4 +1,4 @@
-/* Actions by filter: POST /v1/tasks:cancel, POST /v1/tasks:retry, DELETE /v1/tasks; and the list's further filters. */
+/* Actions by filter: POST /v1/tasks:cancel, POST /v1/tasks:retry, POST /v1/tasks:delete; and the list's further filters. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -117,11 +117,11 @@ static void dead_letters_are_run_again_and_forgotten(void **state)
     json_t *list = get_json(&d, "/v1/tasks?label=a:b&limit=1", MINE, 200);
     expect_number(json_array_get(json_object_get(list, "tasks"), 0), "attempt", 2);
     json_decref(list);
-    expect_counts("DELETE", "/v1/tasks?group=g", MINE, 310, 310);
+    expect_counts("POST", "/v1/tasks:delete?group=g", MINE, 310, 310);
     assert_int_equal(count(MINE, "group=g"), 0);
     assert_int_equal(count(MINE, "state=failed"), 20);
     assert_int_equal(count(OTHER, "group=g"), 5); /* of another tenant: not touched */
-    expect_counts("DELETE", "/v1/tasks?all=true", MINE, 20, 20);
+    expect_counts("POST", "/v1/tasks:delete?all=true", MINE, 20, 20);
 }
 
 static void many_are_canceled_in_steps(void **state)
@@ -147,7 +147,7 @@ static void many_are_canceled_in_steps(void **state)
     satcheld_kill(&d);
     satcheld_start(&d);
     wait_for_rest(MINE); /* what was answered holds */
-    expect_counts("DELETE", "/v1/tasks?state=canceled&limit=10000", MINE, 2510, 2510);
+    expect_counts("POST", "/v1/tasks:delete?state=canceled&limit=10000", MINE, 2510, 2510);
 }
 
 static void times(void **state)
@@ -162,8 +162,8 @@ static void times(void **state)
     assert_int_equal(count(MINE, query), 1);
     (void)snprintf(query, sizeof query, "finished_before=%s", text_of(second, "finished_at"));
     assert_int_equal(count(MINE, query), 1);
-    (void)snprintf(query, sizeof query, "/v1/tasks?finished_before=%s", text_of(second, "finished_at"));
-    expect_counts("DELETE", query, MINE, 1, 1);
+    (void)snprintf(query, sizeof query, "/v1/tasks:delete?finished_before=%s", text_of(second, "finished_at"));
+    expect_counts("POST", query, MINE, 1, 1);
     json_decref(act(&d, MINE, text_of(first, "id"), "delete", 410));
     json_decref(act(&d, MINE, text_of(second, "id"), "delete", 204));
     json_decref(first);
@@ -197,17 +197,17 @@ static void what_is_refused(void **state)
         {"POST", "/v1/tasks:cancel?state=succeeded", 400, "invalid-parameter"},
         {"POST", "/v1/tasks:retry?state=succeeded", 400, "invalid-parameter"},
         {"POST", "/v1/tasks:retry?state=running", 400, "invalid-parameter"},
-        {"DELETE", "/v1/tasks?state=queued", 400, "invalid-parameter"},
-        {"DELETE", "/v1/tasks", 400, "invalid-parameter"},
-        {"DELETE", "/v1/tasks?all=true&limit=10001", 400, "invalid-parameter"},
-        {"DELETE", "/v1/tasks?all=true&limit=0", 400, "invalid-parameter"},
-        {"DELETE", "/v1/tasks?all=true&cursor=x", 400, "invalid-parameter"},
-        {"DELETE", "/v1/tasks?colour=red", 400, "invalid-parameter"},
+        {"POST", "/v1/tasks:delete?state=queued", 400, "invalid-parameter"},
+        {"POST", "/v1/tasks:delete", 400, "invalid-parameter"},
+        {"POST", "/v1/tasks:delete?all=true&limit=10001", 400, "invalid-parameter"},
+        {"POST", "/v1/tasks:delete?all=true&limit=0", 400, "invalid-parameter"},
+        {"POST", "/v1/tasks:delete?all=true&cursor=x", 400, "invalid-parameter"},
+        {"POST", "/v1/tasks:delete?colour=red", 400, "invalid-parameter"},
         {"GET", "/v1/tasks?error=none", 400, "invalid-parameter"},
         {"GET", "/v1/tasks?created_after=today", 400, "invalid-parameter"},
         {"GET", "/v1/tasks?group=", 400, "invalid-parameter"},
         {"GET", "/v1/tasks:cancel", 405, "method-not-allowed"},
-        {"PUT", "/v1/tasks", 405, "method-not-allowed"},
+        {"DELETE", "/v1/tasks", 405, "method-not-allowed"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct answer answer = {0};

@@ -145,6 +145,38 @@ has_not out '  queued  '
 expect 65 tree 01995a2e-7c3b-7d21-9f0e-4b8f6d1c2a35
 expect 64 tree
 
+# Many at once: batches, and actions by filter.
+export SATCHEL_TENANT=many
+for i in 1 2 3 4 5; do echo '{"task":"satchel.noop","delay":600,"labels":{"n":"'$i'"}}'; done >"$work/batch"
+expect 0 submit --batch "$work/batch"
+[ "$(wc -l <"$work/out")" = 5 ] || wrong "a batch of five is not answered by five lines"
+echo '{"task":"nope"}' >>"$work/batch"
+"$build/client/satchel" submit --json --batch - -c shard=7 <"$work/batch" >"$work/out" 2>"$work/err"
+code=$?
+[ "$code" = 65 ] || wrong "a refused line: exit code $code instead of 65"
+[ "$(grep -c '"state":"scheduled"' "$work/out")" = 5 ] || wrong "a bad line harms others"
+[ "$(grep -c '"shard":"7"' "$work/out")" = 5 ] || wrong "a batch does not carry the caller's variables"
+has out 'urn:satchel:problem:unknown-task'
+expect 65 submit --batch "$work/nowhere"
+expect 64 submit --batch "$work/batch" satchel.noop
+expect 64 cancel
+expect 64 cancel --state scheduled 01995a2e-7c3b-7d21-9f0e-4b8f6d1c2a35
+expect 65 cancel --state succeeded
+expect 0 cancel --dry-run --label n:3
+has out '2 tasks would be canceled'
+expect 0 cancel --label n:3
+has out '2 tasks canceled'
+expect 0 cancel --json --all
+has out '"changed":8'
+expect 0 list --state canceled --created-after 2020-01-01T00:00:00Z --limit 3
+[ "$(wc -l <"$work/out")" = 3 ] || wrong "list with a time does not find what was canceled"
+expect 0 retry --state canceled --label n:1
+has out '2 tasks run again'
+expect 0 cancel --all
+expect 0 delete --state canceled --finished-before 2099-01-01T00:00:00Z
+has out ' tasks deleted'
+unset SATCHEL_TENANT
+
 # A command task's child makes a sub-task: parent, tenant, trace, baggage, variables, deadline, the operator's header.
 TRACEPARENT=00-$trace-b7ad6b7169203331-01 BAGGAGE=k=v satchel run --json -t acme -c shard.x=7 \
     -H 'X-Region: eu' --deadline 2099-01-01T00:00:00Z parent

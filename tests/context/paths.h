@@ -48,6 +48,7 @@ void own_of_task(struct seen *s, const json_t *task, unsigned attempt);
 char *all_fields(bool secret);
 /* Submits {members, "context": {...}} with all of them; the task. */
 json_t *submit_all(const char *members);
+json_t *submit_all_in_batch(const char *members); /* behind one that is refused */
 /* The same, waits for the end and expects that it succeeded. */
 json_t *run_all(const char *members);
 json_t *finish_well(const char *id);

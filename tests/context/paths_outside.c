@@ -180,6 +180,11 @@ void look_ANSWER(struct seen *s)
     look_at_task(s, submit_all("\"task\":\"satchel.noop\",\"delay\":\"1h\""), 0);
 }
 
+void look_BATCHED(struct seen *s)
+{
+    look_at_task(s, submit_all_in_batch("\"task\":\"satchel.noop\",\"delay\":\"1h\""), 0);
+}
+
 void look_OBJECT(struct seen *s)
 {
     look_at_task(s, run_all("\"task\":\"satchel.noop\""), 1);

@@ -168,6 +168,25 @@ json_t *submit_all(const char *members)
     return task;
 }
 
+json_t *submit_all_in_batch(const char *members)
+{
+    char *fields = all_fields(true), *body = body_of(members), *array;
+    struct answer answer = {0};
+    assert_true(asprintf(&array, "[{\"task\":\"nope\"},%s]", body) > 0);
+    char *headers;
+    assert_true(asprintf(&headers, "%s" JSON_TYPE, fields) > 0);
+    ask(&d, &answer, "POST", "/v1/tasks:batch", headers, array);
+    assert_int_equal(answer.status, 200);
+    json_t *list = answer_json(&answer), *task = json_incref(json_array_get(list, 1));
+    json_decref(list);
+    answer_release(&answer);
+    free(headers);
+    free(array);
+    free(body);
+    free(fields);
+    return task;
+}
+
 json_t *finish_well(const char *id)
 {
     json_t *task = finish(&d, tenant_line, id);
