@@ -5,20 +5,11 @@
 #include <string.h>
 #include <time.h>
 
+#include "proto/civil.h"
+
 #define SECOND_US INT64_C(1000000)
 #define DAY_S INT64_C(86400)
 #define DURATION_MAX_US (INT64_C(36525) * DAY_S * SECOND_US)
-
-/* Days since 1970-01-01 of a proleptic Gregorian date (Howard Hinnant's days_from_civil). */
-static int64_t days_from_civil(int64_t year, int month, int day)
-{
-    year -= month <= 2;
-    int64_t era = (year >= 0 ? year : year - 399) / 400;
-    int64_t year_of_era = year - era * 400;
-    int64_t day_of_year = (153 * (month + (month > 2 ? -3 : 9)) + 2) / 5 + day - 1;
-    int64_t day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
-    return era * 146097 + day_of_era - 719468;
-}
 
 static void put_digits(char *out, int64_t value, int width)
 {
@@ -33,20 +24,12 @@ void timestamp_format(int64_t us, char out[TIMESTAMP_TEXT_SIZE])
     if (us < 0)
         us = 0;
     int64_t seconds = us / SECOND_US;
-    int64_t days = seconds / DAY_S + 719468;
-    int64_t era = days / 146097;
-    int64_t day_of_era = days - era * 146097;
-    int64_t year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36524 - day_of_era / 146096) / 365;
-    int64_t day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    int64_t month = (5 * day_of_year + 2) / 153;
-    int64_t day = day_of_year - (153 * month + 2) / 5 + 1;
-    month += month < 10 ? 3 : -9;
-    int64_t year = year_of_era + era * 400 + (month <= 2);
+    struct civil date = civil_from_days(seconds / DAY_S);
     int64_t second_of_day = seconds % DAY_S;
     memcpy(out, "0000-00-00T00:00:00.000000Z", TIMESTAMP_TEXT_SIZE);
-    put_digits(out, year, 4);
-    put_digits(out + 5, month, 2);
-    put_digits(out + 8, day, 2);
+    put_digits(out, date.year, 4);
+    put_digits(out + 5, date.month, 2);
+    put_digits(out + 8, date.day, 2);
     put_digits(out + 11, second_of_day / 3600, 2);
     put_digits(out + 14, second_of_day / 60 % 60, 2);
     put_digits(out + 17, second_of_day % 60, 2);
@@ -86,13 +69,6 @@ static bool read_fraction(const char **at, const char *end, int64_t *ret_us)
     return *at > start && *at - start <= 9;
 }
 
-static int days_in_month(int year, int month)
-{
-    static const int days[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
-    bool leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
-    return days[month - 1] + (month == 2 && leap);
-}
-
 bool timestamp_parse(const char *text, size_t len, int64_t *ret_us)
 {
     const char *at = text, *end = text + len;
@@ -103,7 +79,7 @@ bool timestamp_parse(const char *text, size_t len, int64_t *ret_us)
         !read_digits(&at, end, 2, &hour) || !read_char(&at, end, ":") || !read_digits(&at, end, 2, &minute) ||
         !read_char(&at, end, ":") || !read_digits(&at, end, 2, &second))
         return false;
-    if (year < 1970 || month < 1 || month > 12 || day < 1 || day > days_in_month(year, month) || hour > 23 ||
+    if (year < 1970 || month < 1 || month > 12 || day < 1 || day > civil_days_in_month(year, month) || hour > 23 ||
         minute > 59 || second > 60)
         return false;
     if (read_char(&at, end, ".") && !read_fraction(&at, end, &fraction))
@@ -120,7 +96,7 @@ bool timestamp_parse(const char *text, size_t len, int64_t *ret_us)
     }
     if (at != end)
         return false;
-    int64_t seconds = days_from_civil(year, month, day) * DAY_S + hour * 3600 + minute * 60 + second - offset;
+    int64_t seconds = civil_to_days(year, month, day) * DAY_S + hour * 3600 + minute * 60 + second - offset;
     if (seconds < 0)
         return false;
     *ret_us = seconds * SECOND_US + fraction;
