@@ -159,6 +159,7 @@ static void set_body(const struct curl_functions *curl, CURL *handle, const stru
         (void)curl->easy_setopt(handle, CURLOPT_POST, 1L);
         (void)curl->easy_setopt(handle, CURLOPT_POSTFIELDS, request->body.data);
         (void)curl->easy_setopt(handle, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)request->body.len);
+        (void)curl->easy_setopt(handle, CURLOPT_CUSTOMREQUEST, request->method);
     } else if (strcmp(request->method, "GET") != 0) {
         (void)curl->easy_setopt(handle, CURLOPT_POST, 1L);
         (void)curl->easy_setopt(handle, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)0);

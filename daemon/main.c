@@ -11,6 +11,7 @@
 #include "config/arguments.h"
 #include "executor/executor.h"
 #include "proto/json_in.h"
+#include "schedule/schedules.h"
 #include "subsystems.h"
 #include "sys/limits.h"
 #include "sys/service.h"
@@ -44,14 +45,15 @@ static void log_problem(void *arg, const char *line)
     LOG_ERROR("the configuration is not taken up", LOG_TEXT("problem", line));
 }
 
-/* The task types are built as for a start: what runs them is looked for, and plugins are loaded. */
+/* The task types are built as for a start: what runs them is looked for, and plugins are loaded; schedules are read. */
 static int check_tasks(const struct config *config)
 {
     struct registry *registry;
     if (registry_build(config, print_problem, NULL, &registry) < 0)
         return EXIT_CONFIG;
+    int result = schedules_check(registry, print_problem, NULL) < 0 ? EXIT_CONFIG : EXIT_SUCCESS;
     registry_unref(registry);
-    return EXIT_SUCCESS;
+    return result;
 }
 
 /* What needs no daemon: --help, --version, --check, --print-config.  Returns the exit code. */

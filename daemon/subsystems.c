@@ -18,6 +18,7 @@
 #include "engine/scheduler.h"
 #include "executor/executor.h"
 #include "http/http.h"
+#include "schedule/schedules.h"
 #include "store/reader.h"
 #include "telemetry/otlp.h"
 
@@ -41,6 +42,7 @@ struct daemon {
     struct retired *retired;
     struct api *api;
     struct engine *engine;
+    struct schedules *schedules;
     struct otlp_settings otlp_settings;
     struct spans *spans; /* NULL: nothing is exported */
     struct otlp *otlp;
@@ -306,8 +308,52 @@ static void tenant_limits(void *arg, struct slice tenant, struct tenant_limits *
     ret->max_waiting = (uint32_t)configured->max_queued;
 }
 
+struct first_line { /* of what is wrong */
+    char *error;
+    size_t size;
+};
+
+static void note_first(void *arg, const char *line)
+{
+    struct first_line *first = arg;
+    if (!*first->error)
+        (void)snprintf(first->error, first->size, "%s", line);
+}
+
+/* The table; it is read from the store before the engine has that.  Its thread begins behind the engine's. */
+static int make_schedules(struct daemon *d, char *error, size_t error_size)
+{
+    struct first_line first = {error, error_size};
+    const struct schedules_options options = {.registry = d->registry,
+                                              .root_sampling = d->otlp_settings.root_sampling,
+                                              .store = d->store,
+                                              .report = note_first,
+                                              .report_arg = &first};
+    *error = '\0';
+    if (schedules_new(&options, &d->schedules) == 0)
+        return 0;
+    if (!*error)
+        (void)snprintf(error, error_size, "cannot read the schedules");
+    return -1;
+}
+
+static int start_schedules(struct daemon *d, char *error, size_t error_size)
+{
+    int err = schedules_start(d->schedules, d->engine);
+    if (err)
+        (void)snprintf(error, error_size, "cannot start the thread of the schedules: %s", strerror(-err));
+    return err ? -1 : 0;
+}
+
+static void stop_schedules(struct daemon *d)
+{
+    schedules_stop(d->schedules);
+}
+
 static int start_engine(struct daemon *d, char *error, size_t error_size)
 {
+    if (make_schedules(d, error, error_size) < 0)
+        return -1;
     const struct config *config = d->config;
     struct engine_options options = {
         .store = d->store,
@@ -332,7 +378,7 @@ static int start_engine(struct daemon *d, char *error, size_t error_size)
     };
     if (engine_new(&options, &d->engine, error, error_size) < 0)
         return -1;
-    api_attach(d->api, d->engine, d->reader);
+    api_attach(d->api, d->engine, d->reader, d->schedules);
     return engine_start(d->engine, error, error_size);
 }
 
@@ -367,6 +413,7 @@ static const struct subsystem {
     {"http", start_http, stop_http}, /* its loops outlive the reader and the engine, whose answers they send */
     {"reader", start_reader, stop_reader},
     {"engine", start_engine, stop_engine},
+    {"schedules", start_schedules, stop_schedules},
     {"accept", start_accepting, stop_accepting},
 };
 #define N_SUBSYSTEMS (sizeof subsystems / sizeof subsystems[0])
@@ -415,6 +462,7 @@ void daemon_free(struct daemon *d)
     if (!d)
         return;
     engine_free(d->engine);
+    schedules_free(d->schedules);
     (void)daemon_tidy(d); /* what the engine has released */
     if (!d->handler_runs)
         config_unref(d->config);
@@ -456,6 +504,11 @@ int daemon_reload(struct daemon *d, struct config *config, void (*report)(void *
         free(before);
         return -1;
     }
+    if (schedules_check(registry, report, arg) < 0) {
+        registry_unref(registry);
+        free(before);
+        return -1;
+    }
     struct engine_settings settings = {.registry = registry,
                                        .tenant_limits_arg = registry_config(registry),
                                        .retain_us = config->retain_us,
@@ -466,6 +519,8 @@ int daemon_reload(struct daemon *d, struct config *config, void (*report)(void *
         free(before);
         return -1;
     }
+    if (schedules_reload(d->schedules, registry, report, arg) < 0)
+        LOG_ERROR("there is no memory for the configured schedules; those of before go on");
     api_set_registry(d->api, registry); /* after the engine's: it knows a type before a task of it comes */
     *before = (struct retired){.registry = d->registry, .next = d->retired};
     d->retired = before;

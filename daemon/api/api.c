@@ -225,8 +225,9 @@ int api_new(const struct api_options *options, struct api **ret)
     return 0;
 }
 
-void api_attach(struct api *api, struct engine *engine, struct reader *reader)
+void api_attach(struct api *api, struct engine *engine, struct reader *reader, struct schedules *schedules)
 {
+    api->schedules = schedules;
     api->engine = engine;
     api->reader = reader;
 }

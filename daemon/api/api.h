@@ -15,6 +15,7 @@
 struct api;
 struct engine;
 struct reader;
+struct schedules;
 
 struct api_options {
     struct registry *registry; /* a reference is taken; its configuration is the API's */
@@ -22,7 +23,7 @@ struct api_options {
 };
 
 int api_new(const struct api_options *options, struct api **ret); /* 0 or -errno */
-void api_attach(struct api *api, struct engine *engine, struct reader *reader);
+void api_attach(struct api *api, struct engine *engine, struct reader *reader, struct schedules *schedules);
 /* What /metrics reads; none of it is owned, and all of it outlives the last request. */
 struct api_telemetry {
     struct metrics *metrics;

@@ -21,6 +21,7 @@ struct api {
     struct attempt_host host;
     struct engine *engine;
     struct reader *reader;
+    struct schedules *schedules;
     char node[65]; /* this machine's name */
     uint64_t root_sampling;
     struct api_telemetry telemetry;
@@ -60,6 +61,14 @@ void on_delete(struct visit *visit);
 void on_cancel_all(struct visit *visit);
 void on_retry_all(struct visit *visit);
 void on_delete_all(struct visit *visit);
+/* schedules.c */
+void on_list_schedules(struct visit *visit);
+void on_get_schedule(struct visit *visit);
+void on_put_schedule(struct visit *visit);
+void on_delete_schedule(struct visit *visit);
+void on_pause_schedule(struct visit *visit);
+void on_resume_schedule(struct visit *visit);
+void on_run_schedule(struct visit *visit);
 void on_healthz(struct visit *visit);
 void on_readyz(struct visit *visit);
 void on_metrics(struct visit *visit);

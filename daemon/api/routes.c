@@ -27,6 +27,13 @@ static const struct route routes[] = {
     ROUTE(POST, "/v1/tasks:cancel", "cancelTasks", ROUTE_TENANT, on_cancel_all),
     ROUTE(POST, "/v1/tasks:retry", "retryTasks", ROUTE_TENANT, on_retry_all),
     ROUTE(POST, "/v1/tasks:delete", "deleteTasks", ROUTE_TENANT, on_delete_all),
+    ROUTE(GET, "/v1/schedules", "listSchedules", ROUTE_TENANT, on_list_schedules),
+    ROUTE(GET, "/v1/schedules/{id}", "getSchedule", ROUTE_TENANT, on_get_schedule),
+    ROUTE(PUT, "/v1/schedules/{id}", "putSchedule", ROUTE_TENANT | ROUTE_JSON, on_put_schedule),
+    ROUTE(DELETE, "/v1/schedules/{id}", "deleteSchedule", ROUTE_TENANT, on_delete_schedule),
+    ROUTE(POST, "/v1/schedules/{id}:pause", "pauseSchedule", ROUTE_TENANT, on_pause_schedule),
+    ROUTE(POST, "/v1/schedules/{id}:resume", "resumeSchedule", ROUTE_TENANT, on_resume_schedule),
+    ROUTE(POST, "/v1/schedules/{id}:run", "runSchedule", ROUTE_TENANT, on_run_schedule),
     ROUTE(GET, "/healthz", "getHealth", 0, on_healthz),
     ROUTE(GET, "/readyz", "getReadiness", 0, on_readyz),
     ROUTE(GET, "/metrics", "getMetrics", 0, on_metrics),
@@ -131,6 +138,6 @@ void route_allow(struct slice path, char out[ROUTE_ALLOW_SIZE])
     for (size_t i = 0; i < N_ROUTES; i++)
         if (all || (known && matches(routes[i].pattern, slice_of(decoded, len), &id)))
             has[routes[i].method] = true;
-    (void)snprintf(out, ROUTE_ALLOW_SIZE, "%s%s%sOPTIONS", has[HTTP_GET] ? "GET, HEAD, " : "",
-                   has[HTTP_POST] ? "POST, " : "", has[HTTP_DELETE] ? "DELETE, " : "");
+    (void)snprintf(out, ROUTE_ALLOW_SIZE, "%s%s%s%sOPTIONS", has[HTTP_GET] ? "GET, HEAD, " : "",
+                   has[HTTP_PUT] ? "PUT, " : "", has[HTTP_POST] ? "POST, " : "", has[HTTP_DELETE] ? "DELETE, " : "");
 }

@@ -62,6 +62,13 @@ struct config_plugin { /* plugin "/path.so" { config = "..." } */
     char *where;
 };
 
+struct config_schedule { /* schedule "nightly" { cron = "0 3 * * *" task = "report" } */
+    char *name, *tenant; /* tenant NULL: the default one, or each */
+    bool each_tenant;
+    char *body; /* JSON, as the API takes it; not looked into here */
+    char *where;
+};
+
 struct config {
     atomic_uint refs;
     struct config_list listen;
@@ -99,6 +106,8 @@ struct config {
     size_t n_tasks;
     struct config_plugin *plugins;
     size_t n_plugins;
+    struct config_schedule *schedules;
+    size_t n_schedules;
 };
 
 struct config_overrides {  /* what the command line said; NULL or 0: nothing.  All borrowed */

@@ -20,7 +20,7 @@ struct loading {
     struct config *config;
     const struct config_overrides *overrides;
     struct problems problems;
-    struct source_shape shape[N_OPTIONS + 6];
+    struct source_shape shape[N_OPTIONS + 7];
     struct source *source;
     struct config_where listen_where[64];
 };
@@ -33,6 +33,7 @@ static void make_shape(struct source_shape *shape)
                                                    {.name = "tenant", .section = tenant_shape, .titled = true},
                                                    {.name = "task", .section = task_shape, .titled = true},
                                                    {.name = "plugin", .section = plugin_shape, .titled = true},
+                                                   {.name = "schedule", .section = schedule_shape, .titled = true},
                                                    {.name = "auth", .section = auth_shape},
                                                    {0}};
     size_t n = 0;

@@ -10,12 +10,25 @@
 #include "config/grammar.h"
 #include "config/options.h"
 #include "config/task_section.h"
+#include "proto/json_in.h"
+#include "proto/json_out.h"
 #include "proto/timetext.h"
 
 const struct source_shape header_shape[] = {{.name = "var"}, {.name = "secret"}, {.name = "max_len"}, {0}};
 const struct source_shape tenant_shape[] = {
     {.name = "weight"}, {.name = "max_running"}, {.name = "max_queued"}, {.name = "rate"}, {0}};
 const struct source_shape plugin_shape[] = {{.name = "config"}, {0}};
+const struct source_shape schedule_shape[] = {{.name = "cron"},
+                                              {.name = "timezone"},
+                                              {.name = "missed"},
+                                              {.name = "paused"},
+                                              {.name = "tenant"},
+                                              {.name = "each_tenant"},
+                                              {.name = "task"},
+                                              {.name = "args"},
+                                              {.name = "context", .list = true},
+                                              {.name = "options"},
+                                              {0}};
 const struct source_shape auth_shape[] = {{.name = "token_file"}, {.name = "proxy_uids", .list = true}, {0}};
 
 #define HEADER_MAX_LEN 256
@@ -274,6 +287,137 @@ static void read_plugin(struct config *config, struct section *s, bool title_ok)
         plugin_release(plugin);
 }
 
+/* ---- schedule ---- */
+
+static void schedule_release(struct config_schedule *schedule)
+{
+    free(schedule->name);
+    free(schedule->tenant);
+    free(schedule->body);
+    free(schedule->where);
+}
+
+static const char *check_schedule_name(const char *text)
+{
+    size_t len = strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789._-");
+    return len >= 1 && len <= 64 && !text[len] && !strchr("._-", text[0])
+               ? NULL
+               : "must be 1 to 64 of a-z 0-9 . _ - and begin with a letter or a digit";
+}
+
+static const char *check_assignment(const char *text)
+{
+    return strchr(text, '=') && text[0] != '=' ? NULL : "must be written \"name=value\"";
+}
+
+static const char *setting(struct section *s, const char *name)
+{
+    struct config_where where;
+    return source_is_set(s->cfg, name) ? source_value(s->cfg, name, 0, &where) : NULL;
+}
+
+static void put_text(struct json_out *j, struct section *s, const char *name)
+{
+    const char *text = setting(s, name);
+    if (text)
+        json_out_member(j, name, slice_str(text));
+}
+
+/* What is JSON already must be valid, since it becomes a part of the whole. */
+static void put_json(struct json_out *j, struct section *s, const char *name, bool members)
+{
+    const char *text = setting(s, name);
+    char why[JSON_IN_ERROR_SIZE];
+    if (!text)
+        return;
+    json_t *value = json_in_load(slice_str(text), 64, why);
+    bool good = value && (!members || json_is_object(value));
+    json_decref(value);
+    if (!good) {
+        section_problem(s, name, members ? "must be a JSON object" : "must be JSON");
+        return;
+    }
+    if (!members) {
+        json_out_key(j, name);
+        json_out_raw(j, slice_str(text));
+        return;
+    }
+    struct json_member list[64];
+    size_t n = json_in_members(slice_str(text), list, 64);
+    for (size_t i = 0; i < n && i < 64; i++) {
+        json_out_key_slice(j, list[i].name);
+        json_out_raw(j, list[i].value);
+    }
+}
+
+static void put_context(struct json_out *j, const struct config_list *list)
+{
+    if (!list->n)
+        return;
+    json_out_key(j, "context");
+    json_out_begin_object(j);
+    for (size_t i = 0; i < list->n; i++) {
+        const char *equals = strchr(list->items[i], '=');
+        json_out_key_slice(j, slice_of(list->items[i], (size_t)(equals - list->items[i])));
+        json_out_string(j, slice_str(equals + 1));
+    }
+    json_out_end_object(j);
+}
+
+static char *schedule_body(struct section *s)
+{
+    struct buf body = BUF_INIT;
+    struct json_out j = json_out_to(&body);
+    struct config_list context = {0};
+    bool paused = false;
+    section_list(s, "context", check_assignment, &context);
+    section_switch(s, "paused", &paused);
+    json_out_begin_object(&j);
+    put_text(&j, s, "cron");
+    put_text(&j, s, "timezone");
+    put_text(&j, s, "missed");
+    json_out_key(&j, "paused");
+    json_out_bool(&j, paused);
+    put_text(&j, s, "task");
+    put_json(&j, s, "args", false);
+    put_context(&j, &context);
+    put_json(&j, s, "options", true);
+    json_out_end_object(&j);
+    config_list_release(&context);
+    char *text = buf_take(&body, NULL);
+    if (!text)
+        problems_add(s->problems, s->where, "out of memory");
+    return text;
+}
+
+static void read_schedule(struct config *config, struct section *s, bool title_ok)
+{
+    struct config_schedule *array = grow(config->schedules, config->n_schedules, sizeof *array, s);
+    if (!array)
+        return;
+    config->schedules = array;
+    struct config_schedule *schedule = &array[config->n_schedules];
+    schedule->name = section_copy(s, s->title);
+    section_text(s, "tenant", check_tenant, &schedule->tenant);
+    section_switch(s, "each_tenant", &schedule->each_tenant);
+    schedule->body = schedule_body(s);
+    schedule->where = section_where(s);
+    if (schedule->tenant && schedule->each_tenant) {
+        problems_add(s->problems, s->where, "schedule \"%s\": tenant and each_tenant contradict each other", s->title);
+        title_ok = false;
+    }
+    for (size_t i = 0; i < config->n_schedules; i++) {
+        if (strcmp(config->schedules[i].name, s->title) == 0) {
+            problems_add(s->problems, s->where, "schedule \"%s\": is configured twice", s->title);
+            title_ok = false;
+        }
+    }
+    if (title_ok && schedule->name && schedule->body && schedule->where)
+        config->n_schedules++;
+    else
+        schedule_release(schedule);
+}
+
 char *section_where(struct section *s)
 {
     char text[4200];
@@ -292,7 +436,8 @@ void sections_read(struct config *config, struct cfg_t *root, struct problems *p
     } kinds[] = {{"header", check_header, read_header},
                  {"tenant", check_tenant_title, read_tenant},
                  {"task", check_task_name, read_task},
-                 {"plugin", check_absolute_path, read_plugin}};
+                 {"plugin", check_absolute_path, read_plugin},
+                 {"schedule", check_schedule_name, read_schedule}};
     struct section s;
     for (size_t k = 0; k < sizeof kinds / sizeof kinds[0]; k++) {
         size_t n = source_count(root, kinds[k].kind);
@@ -350,6 +495,21 @@ void sections_print(const struct config *config, void (*put)(void *arg, const ch
         buf_append_str(&line, " }");
         print_line(put, arg, &line);
     }
+    for (size_t i = 0; i < config->n_schedules; i++) {
+        const struct config_schedule *schedule = &config->schedules[i];
+        buf_append_str(&line, "schedule ");
+        config_quote(&line, schedule->name);
+        if (schedule->tenant) {
+            buf_append_str(&line, " { tenant = ");
+            config_quote(&line, schedule->tenant);
+        } else {
+            buf_printf(&line, " { each_tenant = %s", schedule->each_tenant ? "true" : "false");
+        }
+        buf_append_str(&line, " options = ");
+        config_quote(&line, schedule->body);
+        buf_append_str(&line, " }");
+        print_line(put, arg, &line);
+    }
 }
 
 void sections_release(struct config *config)
@@ -362,6 +522,9 @@ void sections_release(struct config *config)
         task_section_release(&config->tasks[i]);
     for (size_t i = 0; i < config->n_plugins; i++)
         plugin_release(&config->plugins[i]);
+    for (size_t i = 0; i < config->n_schedules; i++)
+        schedule_release(&config->schedules[i]);
+    free(config->schedules);
     free(config->headers);
     free(config->tenants);
     free(config->tasks);

@@ -1,4 +1,4 @@
-/* The sections of the configuration: header, tenant, task, plugin (and auth, which is refused so far).
+/* The sections of the configuration: header, tenant, task, plugin, schedule (and auth, which is refused so far).
  * Thread: the one that loads the configuration. */
 #ifndef SATCHEL_CONFIG_SECTIONS_H
 #define SATCHEL_CONFIG_SECTIONS_H
@@ -6,7 +6,8 @@
 #include "config/config.h"
 #include "config/source.h"
 
-extern const struct source_shape header_shape[], tenant_shape[], task_shape[], plugin_shape[], auth_shape[];
+extern const struct source_shape header_shape[], tenant_shape[], task_shape[], plugin_shape[], schedule_shape[],
+    auth_shape[];
 
 /* Reads and checks every section of the tree into `config`. */
 void sections_read(struct config *config, struct cfg_t *root, struct problems *problems);

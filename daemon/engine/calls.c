@@ -236,6 +236,7 @@ static void enter(struct engine *e, struct engine_call *call, struct entry *entr
     struct task_spec *spec = call->spec;
     struct change *change = batch_begin(e, entry, STORE_INSERT);
     change->row.spec = spec;
+    change->row.schedule = call->schedule;
     entry->ties |= unique_tie(spec);
     if (call->has_key) {
         change->row.key = call->key;
@@ -443,11 +444,39 @@ static void delete_task(struct engine *e, struct engine_call *call)
     task_record_release(&record);
 }
 
+/* ---- schedules ---- */
+
+static void write_schedule(struct engine *e, struct engine_call *call)
+{
+    struct change *change = batch_add_row(e, (struct task_id){0, 0});
+    if (!change) {
+        call_answer(e, call, ENGINE_STORE_FAILED);
+        return;
+    }
+    change->row.kind = STORE_SCHEDULE;
+    change->row.schedule = call->schedule;
+    answer_later(change, call);
+}
+
+static int add_tenant(void *arg, struct slice tenant)
+{
+    buf_append_slice(arg, tenant);
+    buf_append_char(arg, '\0');
+    return 0;
+}
+
+static void list_tenants(struct engine *e, struct engine_call *call)
+{
+    enum store_result result = e->store->ops->each_tenant(e->store, add_tenant, call->tenants);
+    call_answer(e, call, result == STORE_OK && buf_ok(call->tenants) ? ENGINE_OK : ENGINE_STORE_FAILED);
+}
+
 /* The task ended in this very batch, or the call asks what the store says of it: whether that holds is known after
  * the commit, so the call is looked at again. */
 static bool must_wait(const struct engine *e, const struct engine_call *call)
 {
-    if (call->kind == ENGINE_SUBMIT || call->kind == ENGINE_WAIT || call->kind == ENGINE_WATCH)
+    if (call->kind == ENGINE_SUBMIT || call->kind == ENGINE_WAIT || call->kind == ENGINE_WATCH ||
+        call->kind == ENGINE_SCHEDULE || call->kind == ENGINE_TENANTS)
         return false;
     const struct entry *entry = entries_find(&e->entries, call->id);
     return entry && entry->change && (call->kind != ENGINE_CANCEL || task_state_final((enum task_state)entry->state));
@@ -467,5 +496,7 @@ void call_handle(struct engine *e, struct engine_call *call)
     case ENGINE_CANCEL: cancel(e, call); return;
     case ENGINE_RETRY: retry(e, call); return;
     case ENGINE_DELETE: delete_task(e, call); return;
+    case ENGINE_SCHEDULE: write_schedule(e, call); return;
+    case ENGINE_TENANTS: list_tenants(e, call); return;
     }
 }

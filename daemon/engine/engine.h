@@ -21,8 +21,10 @@ enum engine_call_kind {
     ENGINE_WAIT,   /* answered when the task is finished or the time is up */
     ENGINE_WATCH,  /* answered when the task is not, or is no longer, as `seen`; or the time is up */
     ENGINE_CANCEL,
-    ENGINE_RETRY, /* run a failed, canceled or expired task again */
-    ENGINE_DELETE /* forget a finished task */
+    ENGINE_RETRY,    /* run a failed, canceled or expired task again */
+    ENGINE_DELETE,   /* forget a finished task */
+    ENGINE_SCHEDULE, /* write or remove the row of `schedule` */
+    ENGINE_TENANTS   /* the names of the store's tenants into `tenants`, each with a NUL behind it */
 };
 
 enum engine_result {
@@ -65,7 +67,10 @@ struct engine_call {
     int64_t wait_until_ns;   /* SUBMIT, WAIT, WATCH, CANCEL: clock_mono_ns; 0: do not wait */
     struct engine_seen seen; /* WATCH: also out */
     bool cascade;            /* CANCEL: what a running task submits from now on is canceled, too */
-    bool has_key;            /* SUBMIT */
+    /* SCHEDULE; SUBMIT: what has fired (may be NULL).  The poster's until the call is delivered. */
+    const struct store_schedule *schedule;
+    struct buf *tenants; /* TENANTS; the poster's */
+    bool has_key;        /* SUBMIT */
     unsigned char key[STORE_KEY_SIZE], fingerprint[STORE_KEY_SIZE];
     /* out */
     enum engine_result result;

@@ -187,6 +187,42 @@ static enum store_result find_state(struct store *base, struct task_id id, struc
     return found;
 }
 
+static enum store_result each_schedule(struct store *base, int (*fn)(void *arg, const struct store_schedule *schedule),
+                                       void *arg)
+{
+    struct sqlite_store *store = (struct sqlite_store *)base;
+    sqlite3_stmt *stmt = store->statements[STATEMENT_SCHEDULES];
+    int rc;
+    while ((rc = sqlite3_step(stmt)) == SQLITE_ROW) {
+        struct store_schedule schedule = {
+            .tenant = sqlite_column_slice(stmt, 0),
+            .name = sqlite_column_slice(stmt, 1),
+            .body = sqlite_column_slice(stmt, 2),
+            .paused = sqlite3_column_int(stmt, 3) != 0,
+            .created_us = sqlite3_column_int64(stmt, 4),
+            .last_us = sqlite3_column_int64(stmt, 5),
+        };
+        if (sqlite3_column_type(stmt, 6) != SQLITE_NULL)
+            schedule.last_id = sqlite_id_of(sqlite3_column_int64(stmt, 6), sqlite3_column_int64(stmt, 7));
+        if (fn(arg, &schedule))
+            break;
+    }
+    int reset = sqlite3_reset(stmt);
+    return sqlite_db_result(rc == SQLITE_ROW || rc == SQLITE_DONE ? SQLITE_OK : reset);
+}
+
+static enum store_result each_tenant(struct store *base, int (*fn)(void *arg, struct slice tenant), void *arg)
+{
+    struct sqlite_store *store = (struct sqlite_store *)base;
+    sqlite3_stmt *stmt = store->statements[STATEMENT_TENANTS];
+    int rc;
+    while ((rc = sqlite3_step(stmt)) == SQLITE_ROW)
+        if (fn(arg, sqlite_column_slice(stmt, 0)))
+            break;
+    int reset = sqlite3_reset(stmt);
+    return sqlite_db_result(rc == SQLITE_ROW || rc == SQLITE_DONE ? SQLITE_OK : reset);
+}
+
 static uint64_t greatest_seq(struct store *base)
 {
     struct sqlite_store *store = (struct sqlite_store *)base;
@@ -321,6 +357,8 @@ static const struct store_ops ops = {
     .find_key = find_key,
     .find_unique = find_unique,
     .find_state = find_state,
+    .each_schedule = each_schedule,
+    .each_tenant = each_tenant,
     .purge = sqlite_purge,
     .idle = sqlite_idle,
     .greatest_seq = greatest_seq,

@@ -159,6 +159,44 @@ static int put_keys(struct sqlite_store *store, const struct store_change *chang
     return rc;
 }
 
+static void bind_name(sqlite3_stmt *stmt, const struct store_schedule *schedule)
+{
+    (void)sqlite3_clear_bindings(stmt);
+    (void)sqlite3_bind_text64(stmt, 1, schedule->tenant.len ? schedule->tenant.data : "", schedule->tenant.len,
+                              SQLITE_STATIC, SQLITE_UTF8);
+    sqlite_db_bind_text(stmt, 2, schedule->name);
+}
+
+static int put_schedule(struct sqlite_store *store, const struct store_schedule *schedule)
+{
+    sqlite3_stmt *stmt = store->statements[schedule->remove ? STATEMENT_SCHEDULE_DROP : STATEMENT_SCHEDULE_PUT];
+    bind_name(stmt, schedule);
+    if (schedule->remove)
+        return sqlite_db_run(stmt);
+    sqlite_db_bind_text(stmt, 3, schedule->body);
+    (void)sqlite3_bind_int64(stmt, 4, schedule->paused);
+    (void)sqlite3_bind_int64(stmt, 5, schedule->created_us);
+    (void)sqlite3_bind_int64(stmt, 6, schedule->last_us);
+    if (!task_id_is_none(schedule->last_id)) {
+        (void)sqlite3_bind_int64(stmt, 7, sqlite_id_seq(schedule->last_id));
+        (void)sqlite3_bind_int64(stmt, 8, sqlite_id_lo(schedule->last_id));
+    }
+    return sqlite_db_run(stmt);
+}
+
+/* One of the API may have been deleted meanwhile: that stays so. */
+static int put_fired(struct sqlite_store *store, const struct store_schedule *schedule)
+{
+    sqlite3_stmt *stmt = store->statements[STATEMENT_SCHEDULE_FIRED];
+    if (!schedule->body.len)
+        return put_schedule(store, schedule);
+    bind_name(stmt, schedule);
+    (void)sqlite3_bind_int64(stmt, 3, schedule->last_us);
+    (void)sqlite3_bind_int64(stmt, 4, sqlite_id_seq(schedule->last_id));
+    (void)sqlite3_bind_int64(stmt, 5, sqlite_id_lo(schedule->last_id));
+    return sqlite_db_run(stmt);
+}
+
 static int apply_insert(struct sqlite_store *store, struct store_change *change)
 {
     int64_t tenant, name;
@@ -191,6 +229,8 @@ static int apply_insert(struct sqlite_store *store, struct store_change *change)
         rc = put_payloads(store, change, aside);
     if (rc == SQLITE_DONE)
         rc = sqlite_listing_add(store, tenant, sqlite_id_seq(change->id));
+    if (rc == SQLITE_DONE && change->schedule)
+        rc = put_fired(store, change->schedule);
     return rc;
 }
 
@@ -389,6 +429,7 @@ static int apply(struct sqlite_store *store, struct store_change *change)
     case STORE_INSERT: return apply_insert(store, change);
     case STORE_UPDATE: return apply_update(store, change);
     case STORE_FORGET: return apply_forget(store, change);
+    case STORE_SCHEDULE: return put_schedule(store, change->schedule);
     }
     return SQLITE_MISUSE;
 }

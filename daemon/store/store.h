@@ -21,7 +21,16 @@ enum store_result {
 
 #define STORE_KEY_SIZE 32
 
-enum store_change_kind { STORE_INSERT, STORE_UPDATE, STORE_FORGET };
+enum store_change_kind { STORE_INSERT, STORE_UPDATE, STORE_FORGET, STORE_SCHEDULE };
+
+struct store_schedule {  /* a schedule's row */
+    struct slice tenant; /* empty: of each tenant */
+    struct slice name;
+    struct slice body; /* JSON; empty: it is in the configuration, and only its times are kept */
+    bool paused, remove;
+    int64_t created_us, last_us; /* last_us: the last time that it has fired for; 0: none */
+    struct task_id last_id;
+};
 
 /* One task's row after this batch.  The engine folds all transitions that a task makes within a batch into one. */
 struct store_change {
@@ -42,6 +51,8 @@ struct store_change {
     /* INSERT with an idempotency key: SHA-256 over tenant and key, and over the submission; else key is NULL */
     const unsigned char *key, *fingerprint;
     int64_t key_expires_us;
+    const struct store_schedule *schedule; /* SCHEDULE: to be written or removed.  INSERT: it has fired, and its times
+                                              (last_us; the task is last_id) are written with the task */
     /* The unique key of the task, which an INSERT takes where its spec has one: fenced where another task has it. */
     bool take_unique;         /* UPDATE with a spec: takes it, too */
     bool drop_unique;         /* UPDATE: it is free again */
@@ -79,6 +90,10 @@ struct store_ops {
     /* The state of a task of the tenant, of a deleted one too while that is remembered.  STORE_NOT_FOUND: none. */
     enum store_result (*find_state)(struct store *store, struct task_id id, struct slice tenant,
                                     enum task_state *ret_state);
+    enum store_result (*each_schedule)(struct store *store, int (*fn)(void *arg, const struct store_schedule *schedule),
+                                       void *arg);
+    /* Every tenant that has tasks, or had some not long ago. */
+    enum store_result (*each_tenant)(struct store *store, int (*fn)(void *arg, struct slice tenant), void *arg);
     /* Removes up to `limit` tasks that finished and were kept long enough, and expired keys; counts them. */
     enum store_result (*purge)(struct store *store, int64_t now_us, unsigned limit, unsigned *ret_purged);
     /* Idle work: checkpoints.  Returns true while there is more to do. */

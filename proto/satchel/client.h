@@ -184,6 +184,21 @@ typedef struct satchel_list_options { /* zero-filled: no filter */
 int satchel_list(satchel_client *client, const satchel_list_options *options, char **json, size_t *len, char **next,
                  satchel_error *error);
 
+/* ---- schedules ---- */
+
+/* {"schedules": [...]}: the tenant's schedules, each with its definition and how it stands. */
+int satchel_schedule_list(satchel_client *client, char **json, size_t *len, satchel_error *error);
+int satchel_schedule_get(satchel_client *client, const char *name, char **json, size_t *len, satchel_error *error);
+/* Makes or replaces one.  `definition`: a JSON object, {"cron": "0 3 * * *", "timezone"?, "missed"?, "paused"?} and the
+ * members of a submission.  `json` (may be NULL) gets the schedule.  SATCHEL_ECONFLICT: it is in the configuration. */
+int satchel_schedule_put(satchel_client *client, const char *name, const char *definition, char **json, size_t *len,
+                         satchel_error *error);
+int satchel_schedule_delete(satchel_client *client, const char *name, satchel_error *error);
+/* Lets it rest, or go on. */
+int satchel_schedule_pause(satchel_client *client, const char *name, bool paused, satchel_error *error);
+/* Submits its task now. */
+int satchel_schedule_run(satchel_client *client, const char *name, satchel_future **out, satchel_error *error);
+
 /* ---- actions by filter ---- */
 
 typedef enum satchel_action {

@@ -177,6 +177,27 @@ expect 0 delete --state canceled --finished-before 2099-01-01T00:00:00Z
 has out ' tasks deleted'
 unset SATCHEL_TENANT
 
+# Schedules.
+expect 0 schedule put nightly '{"cron":"0 3 * * *","timezone":"Europe/Berlin","task":"satchel.noop"}'
+has out 'nightly'
+echo '{"cron":"@hourly","task":"satchel.echo","args":1}' >"$work/definition"
+"$build/client/satchel" schedule put --json hourly - <"$work/definition" >"$work/out" 2>"$work/err" || wrong "put - fails"
+has out '"cron":"@hourly"'
+expect 0 schedule
+[ "$(wc -l <"$work/out")" = 2 ] || wrong "the list does not have two schedules"
+expect 0 schedule pause hourly
+expect 0 schedule get hourly
+has out 'paused'
+expect 0 schedule resume hourly
+expect 0 schedule run hourly
+expect 0 wait "$(cat "$work/out")"
+expect 0 schedule delete nightly
+expect 65 schedule get nightly
+expect 65 schedule put bad '{"cron":"x","task":"satchel.noop"}'
+has err '/cron'
+expect 64 schedule put bad
+expect 64 schedule frobnicate
+
 # A command task's child makes a sub-task: parent, tenant, trace, baggage, variables, deadline, the operator's header.
 TRACEPARENT=00-$trace-b7ad6b7169203331-01 BAGGAGE=k=v satchel run --json -t acme -c shard.x=7 \
     -H 'X-Region: eu' --deadline 2099-01-01T00:00:00Z parent

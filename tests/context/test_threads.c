@@ -208,7 +208,7 @@ static void of_a_loop(void **state)
 
 static bool is_ours(const char *name)
 {
-    static const char *const names[] = {"http-", "engine", "reader", "worker", "otlp", "stop-guard"};
+    static const char *const names[] = {"http-", "engine", "reader", "worker", "otlp", "stop-guard", "schedules"};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
         if (strncmp(name, names[i], strlen(names[i])) == 0)
             return true;

@@ -363,7 +363,7 @@ static void test_newer_schema_is_refused(void **state)
     place_close(place);
     run_sql(place, "PRAGMA user_version=999");
     assert_refused(place, NULL, "schema is version 999");
-    run_sql(place, "PRAGMA user_version=3");
+    run_sql(place, "PRAGMA user_version=4");
     place_open(place);
 }
 
@@ -373,7 +373,7 @@ static void test_older_schema_is_upgraded(void **state)
     struct task_spec *spec = spec_plain("acme", "work");
     must_insert(place, spec, status_queued(spec));
     place_close(place);
-    run_sql(place, "DROP INDEX task_group; DROP TABLE uniq; ALTER TABLE task DROP COLUMN preds;"
+    run_sql(place, "DROP TABLE schedule; DROP INDEX task_group; DROP TABLE uniq; ALTER TABLE task DROP COLUMN preds;"
                    "ALTER TABLE task DROP COLUMN grp; ALTER TABLE task DROP COLUMN after_grp;"
                    "ALTER TABLE task DROP COLUMN unique_key; ALTER TABLE task DROP COLUMN callback;"
                    "DROP TABLE attempt; DROP TABLE note; DROP TABLE log;"

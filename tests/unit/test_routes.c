@@ -82,7 +82,7 @@ static void other_methods_are_told(void **state)
     route_allow(slice_str("/v1/tasks/a:retry"), allow);
     assert_string_equal(allow, "POST, OPTIONS");
     route_allow(slice_str("*"), allow);
-    assert_string_equal(allow, "GET, HEAD, POST, DELETE, OPTIONS");
+    assert_string_equal(allow, "GET, HEAD, PUT, POST, DELETE, OPTIONS");
 }
 
 static void broken_escapes_are_told(void **state)
