@@ -89,6 +89,13 @@ bool filter_option(satchel_list_options *filter, const char *name, const char *v
 int act_on_all(const struct verb *verb, const struct common *common, satchel_client *client, satchel_action action,
                satchel_list_options *filter, unsigned flags);
 
+/* ---- details.c ---- */
+
+/* A verb that takes one id, asks for a document about the task and prints it, or with --json as it is. */
+int show_details(const struct verb *verb, int argc, char *const argv[],
+                 int (*ask)(satchel_future *future, char **json, size_t *len, satchel_error *error),
+                 int (*print)(const struct common *common, const char *json, size_t len));
+
 /* ---- submit.c ---- */
 
 /* submit --batch: the submissions of a file, one a line.  The exit code. */

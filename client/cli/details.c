@@ -132,7 +132,9 @@ static int print_context(const struct common *common, const char *json, size_t l
     return table.failed ? EXIT_SOFTWARE : 0;
 }
 
-int verb_context(const struct verb *verb, int argc, char *const argv[])
+int show_details(const struct verb *verb, int argc, char *const argv[],
+                 int (*ask)(satchel_future *future, char **json, size_t *len, satchel_error *error),
+                 int (*print)(const struct common *common, const char *json, size_t len))
 {
     struct common common;
     satchel_client *client = NULL;
@@ -148,14 +150,19 @@ int verb_context(const struct verb *verb, int argc, char *const argv[])
     if (code == -1)
         code = cli_connect(&common, &client);
     if (code == -1 && (satchel_future_open(client, id[0], &future, &error) != SATCHEL_OK ||
-                       satchel_future_context(future, &json, &len, &error) != SATCHEL_OK))
+                       ask(future, &json, &len, &error) != SATCHEL_OK))
         code = fail(&common, &error);
     if (code == -1 && common.json)
         code = printf("%s\n", json) < 0 ? EXIT_OUTPUT : 0;
     else if (code == -1)
-        code = print_context(&common, json, len);
+        code = print(&common, json, len);
     satchel_free(json);
     satchel_future_free(future);
     satchel_client_unref(client);
     return code;
+}
+
+int verb_context(const struct verb *verb, int argc, char *const argv[])
+{
+    return show_details(verb, argc, argv, satchel_future_context, print_context);
 }

@@ -75,28 +75,5 @@ static int print_tree(const struct common *common, const char *json, size_t len)
 
 int verb_tree(const struct verb *verb, int argc, char *const argv[])
 {
-    struct common common;
-    satchel_client *client = NULL;
-    satchel_future *future = NULL;
-    satchel_error error = SATCHEL_ERROR_INIT;
-    const char *id[1];
-    char *json = NULL;
-    size_t len;
-    int n;
-    int code = options_parse(verb, argc, argv, &common, id, 1, &n, NULL, NULL);
-    if (code == -1 && n == 0)
-        code = usage(verb, "a task's id is missing");
-    if (code == -1)
-        code = cli_connect(&common, &client);
-    if (code == -1 && (satchel_future_open(client, id[0], &future, &error) != SATCHEL_OK ||
-                       satchel_future_tree(future, &json, &len, &error) != SATCHEL_OK))
-        code = fail(&common, &error);
-    if (code == -1 && common.json)
-        code = printf("%s\n", json) < 0 ? EXIT_OUTPUT : 0;
-    else if (code == -1)
-        code = print_tree(&common, json, len);
-    satchel_free(json);
-    satchel_future_free(future);
-    satchel_client_unref(client);
-    return code;
+    return show_details(verb, argc, argv, satchel_future_tree, print_tree);
 }
