@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "api/api.h"
+#include "auth/audit.h"
 #include "base/log.h"
 #include "config/address.h"
 #include "engine/engine.h"
@@ -231,7 +232,7 @@ static struct http_limits limits_of(const struct config *config)
 static int bind_addresses(struct daemon *d, char *error, size_t error_size)
 {
     for (size_t i = 0; i < d->n_fds; i++)
-        if (address_check_inherited(d->fds[i], error, error_size) < 0 ||
+        if ((!d->config->auth.on && address_check_inherited(d->fds[i], error, error_size) < 0) ||
             http_server_adopt(d->http, d->fds[i], error, error_size) < 0)
             return -1;
     for (size_t i = 0; d->n_fds == 0 && i < d->config->listen.n; i++)
@@ -521,6 +522,7 @@ int daemon_reload(struct daemon *d, struct config *config, void (*report)(void *
     }
     if (schedules_reload(d->schedules, registry, report, arg) < 0)
         LOG_ERROR("there is no memory for the configured schedules; those of before go on");
+    audit_tokens(&registry_config(d->registry)->auth, &config->auth);
     api_set_registry(d->api, registry); /* after the engine's: it knows a type before a task of it comes */
     *before = (struct retired){.registry = d->registry, .next = d->retired};
     d->retired = before;

@@ -5,6 +5,7 @@
  *   list.c       list                                      env.c        env
  *   follow.c     logs, watch                               details.c    context
  *   tree.c       tree                                      progress.c   progress
+ *   token.c      token
  *   doctor.c     doctor, with doctor_*.c
  *   schedule.c   schedule
  *   connect.c    the client that the options describe      context.c    the context of the environment
@@ -48,7 +49,8 @@ enum { /* groups of options, of options.def */
        FOR_DOCTOR = 1 << 11,
        FOR_CANCEL = 1 << 12,
        FOR_FILTER = 1 << 13,
-       FOR_ACTION = 1 << 14
+       FOR_ACTION = 1 << 14,
+       FOR_TOKEN = 1 << 15
 };
 
 struct verb {

@@ -75,20 +75,31 @@ static bool announces_more(const struct http_request *request, size_t max)
 
 static void handle(struct api *api, struct http_exchange *exchange, const struct route_match *match)
 {
-    const struct http_request *request = http_request(exchange);
-    struct problem problem = {0};
-    struct visit visit = {
-        .api = api, .exchange = exchange, .request = request, .registry = api_registry(api), .task = match->id};
+    struct visit visit = {.api = api,
+                          .exchange = exchange,
+                          .request = http_request(exchange),
+                          .route = match->route,
+                          .registry = api_registry(api),
+                          .task = match->id};
     visit.config = registry_config(visit.registry);
-    caller_read_id(request, &visit.caller);
-    if (match->route->needs & ROUTE_TENANT && caller_read_tenant(request, visit.config, &visit.caller, &problem) < 0) {
-        struct reply reply;
-        reply_begin(&reply, exchange, visit.caller.request_id);
-        reply_problem(&reply, &problem);
-    } else {
+    if (visit_admit(&visit))
         match->route->handle(&visit);
-    }
     registry_unref(visit.registry);
+}
+
+/* Nobody who may not make the request sends a long body first.  False: replied. */
+static bool admit_body(struct api *api, struct http_exchange *exchange, const struct route *route, size_t *ret_max_body)
+{
+    struct visit visit = {.api = api,
+                          .exchange = exchange,
+                          .request = http_request(exchange),
+                          .route = route,
+                          .registry = api_registry(api)};
+    visit.config = registry_config(visit.registry);
+    *ret_max_body = (size_t)visit.config->max_body;
+    bool admitted = !visit.config->auth.on || visit_admit(&visit);
+    registry_unref(visit.registry);
+    return admitted;
 }
 
 static enum http_body_mode on_head(void *arg, struct http_exchange *exchange, size_t *ret_max_body)
@@ -110,11 +121,8 @@ static enum http_body_mode on_head(void *arg, struct http_exchange *exchange, si
         handle(api, exchange, &match);
         return HTTP_BODY_STREAM;
     } else {
-        if (match.route->needs & ROUTE_JSON) {
-            struct registry *registry = api_registry(api);
-            *ret_max_body = (size_t)registry_config(registry)->max_body;
-            registry_unref(registry);
-        }
+        if (match.route->needs & ROUTE_JSON && !admit_body(api, exchange, match.route, ret_max_body))
+            return HTTP_BODY_WHOLE;
         http_set_data(exchange, (void *)(uintptr_t)match.route);
         if (match.route->needs & ROUTE_JSON && json_body_check(request, &problem) < 0) {
             refuse(exchange, &problem, NULL);
@@ -216,6 +224,8 @@ int api_new(const struct api_options *options, struct api **ret)
     api->variables = header_variables_new();
     int err = api->variables ? use_tenant_header(config) : -ENOMEM;
     if (!err)
+        err = auth_new(&api->auth);
+    if (!err)
         err = header_variables_update(api->variables, config);
     if (err) {
         api_free(api);
@@ -264,6 +274,7 @@ void api_free(struct api *api)
     if (!api)
         return;
     header_variables_free(api->variables);
+    auth_free(api->auth);
     registry_unref(api->registry);
     (void)pthread_mutex_destroy(&api->lock);
     free(api);

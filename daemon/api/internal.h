@@ -9,6 +9,7 @@
 #include "api/api.h"
 #include "api/request_context.h"
 #include "api/routes.h"
+#include "auth/auth.h"
 #include "engine/engine.h"
 #include "store/reader.h"
 
@@ -26,6 +27,7 @@ struct api {
     uint64_t root_sampling;
     struct api_telemetry telemetry;
     size_t max_waits;
+    struct auth *auth;
     struct header_variables *variables; /* has its own lock */
     /* any thread */
     atomic_size_t waits;  /* calls that wait for a task's end: bounded, since their clients may be gone */
@@ -39,11 +41,21 @@ struct visit { /* one request while its handler runs */
     struct api *api;
     struct http_exchange *exchange;
     const struct http_request *request;
+    const struct route *route;
     struct registry *registry;   /* a reference, for the time of the visit */
     const struct config *config; /* the registry's */
     struct slice task;           /* what the path has for {id} */
     struct caller caller;
+    struct auth_identity identity; /* who that is; its texts are of `config` */
 };
+
+/* admit.c: whether the caller may make this request, and for which tenant; sets caller and identity.  False: replied.
+ * Call it before anything else of the request counts, wherever a visit begins. */
+bool visit_admit(struct visit *visit);
+/* 403, noted in the audit log.  challenge NULL: without a scope that would do.  False, always. */
+bool visit_forbid(struct visit *visit, const char *challenge, const char *detail);
+/* Whether the caller sees the tasks of all tenants at once. */
+bool visit_sees_all(const struct visit *visit);
 
 /* actions.c, tasks.c, submit.c, batch.c, list.c, context_view.c, log.c, events.c, tree.c, service.c: one function a route */
 void on_submit(struct visit *visit);

@@ -12,12 +12,13 @@
 #define LIMIT_MAX 1000u
 #define PAGE_BYTES ((size_t)8 * 1024 * 1024) /* a page ends here, however many tasks were asked for */
 
-static const char *const known[] = {LIST_FILTERS, "limit", "cursor", NULL};
+static const char *const known[] = {LIST_FILTERS, "all_tenants", "limit", "cursor", NULL};
 
 struct list_call {
     struct api_call call; /* first */
     struct params params; /* the query's slices lie in here */
     struct buf binding;   /* what the cursor is bound to: tenant and filters */
+    bool of_all;          /* the tasks of all tenants */
 };
 
 static void release_list(struct api_call *call)
@@ -102,6 +103,20 @@ static bool answer_list(struct api_call *call, struct http_exchange *exchange)
     return true;
 }
 
+/* False: replied. */
+static bool may_see(struct visit *visit, const struct list_call *list)
+{
+    struct problem problem = {0};
+    if (list->of_all && !visit_sees_all(visit))
+        return visit_forbid(visit, NULL, "Query parameter \"all_tenants\": it is for administrators of all tenants.");
+    if (list->of_all || list->call.tenant[0])
+        return true;
+    problem_set(&problem, PROBLEM_MISSING_TENANT, "Name the tenant in the header %.80s, or ask for all_tenants=true.",
+                visit->config->tenant_header);
+    visit_fail(visit, &problem);
+    return false;
+}
+
 void on_list(struct visit *visit)
 {
     struct problem problem = {0};
@@ -118,7 +133,12 @@ void on_list(struct visit *visit)
         call_release(&list->call);
         return;
     }
-    query.tenant = slice_str(list->call.tenant);
+    if (!may_see(visit, list)) {
+        call_release(&list->call);
+        return;
+    }
+    if (!list->of_all)
+        query.tenant = slice_str(list->call.tenant);
     list->call.read.query = query;
     call_post_reader(&list->call, visit->exchange, READ_LIST);
 }

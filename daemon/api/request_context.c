@@ -96,8 +96,8 @@ static const char *tenant_header(const struct config *config, struct slice name)
     return IS(name, "X-Scope-OrgID") ? "X-Scope-OrgID" : NULL;
 }
 
-int caller_read_tenant(const struct http_request *request, const struct config *config, struct caller *ret,
-                       struct problem *reterr)
+int caller_read_named_tenant(const struct http_request *request, const struct config *config, struct caller *ret,
+                             struct problem *reterr)
 {
     ret->tenant[0] = '\0';
     ret->default_tenant = false;
@@ -106,6 +106,14 @@ int caller_read_tenant(const struct http_request *request, const struct config *
         if (header && take_tenant(&request->fields[i], header, ret, reterr) < 0)
             return -1;
     }
+    return 0;
+}
+
+int caller_read_tenant(const struct http_request *request, const struct config *config, struct caller *ret,
+                       struct problem *reterr)
+{
+    if (caller_read_named_tenant(request, config, ret, reterr) < 0)
+        return -1;
     if (ret->tenant[0])
         return 0;
     if (config->require_tenant) {

@@ -22,6 +22,9 @@ struct caller {
 
 /* The request id alone; cannot fail.  One that is missing or not 1-200 visible ASCII characters is replaced. */
 void caller_read_id(const struct http_request *request, struct caller *ret);
+/* The tenant that the request names, "" where it names none.  -1 and *reterr (400). */
+int caller_read_named_tenant(const struct http_request *request, const struct config *config, struct caller *ret,
+                             struct problem *reterr);
 /* The tenant: from the configured header or X-Scope-OrgID, or the default.  -1 and *reterr (400). */
 int caller_read_tenant(const struct http_request *request, const struct config *config, struct caller *ret,
                        struct problem *reterr);

@@ -20,7 +20,7 @@ static const struct route routes[] = {
     ROUTE(GET, "/v1/tasks/{id}/log", "getTaskLog", ROUTE_TENANT, on_log),
     ROUTE(GET, "/v1/tasks/{id}/events", "getTaskEvents", ROUTE_TENANT, on_events),
     ROUTE(GET, "/v1/tasks/{id}/tree", "getTaskTree", ROUTE_TENANT, on_tree),
-    ROUTE(GET, "/v1/tasks", "listTasks", ROUTE_TENANT, on_list),
+    ROUTE(GET, "/v1/tasks", "listTasks", ROUTE_TENANT | ROUTE_ALL, on_list),
     ROUTE(POST, "/v1/tasks/{id}:cancel", "cancelTask", ROUTE_TENANT, on_cancel),
     ROUTE(POST, "/v1/tasks/{id}:retry", "retryTask", ROUTE_TENANT, on_retry),
     ROUTE(DELETE, "/v1/tasks/{id}", "deleteTask", ROUTE_TENANT, on_delete),
@@ -34,10 +34,10 @@ static const struct route routes[] = {
     ROUTE(POST, "/v1/schedules/{id}:pause", "pauseSchedule", ROUTE_TENANT, on_pause_schedule),
     ROUTE(POST, "/v1/schedules/{id}:resume", "resumeSchedule", ROUTE_TENANT, on_resume_schedule),
     ROUTE(POST, "/v1/schedules/{id}:run", "runSchedule", ROUTE_TENANT, on_run_schedule),
-    ROUTE(GET, "/healthz", "getHealth", 0, on_healthz),
-    ROUTE(GET, "/readyz", "getReadiness", 0, on_readyz),
-    ROUTE(GET, "/metrics", "getMetrics", 0, on_metrics),
-    ROUTE(GET, "/openapi.json", "getDescription", 0, on_openapi),
+    ROUTE(GET, "/healthz", "getHealth", ROUTE_OPEN, on_healthz),
+    ROUTE(GET, "/readyz", "getReadiness", ROUTE_OPEN, on_readyz),
+    ROUTE(GET, "/metrics", "getMetrics", ROUTE_METRICS, on_metrics),
+    ROUTE(GET, "/openapi.json", "getDescription", ROUTE_OPEN, on_openapi),
 };
 #define N_ROUTES (sizeof routes / sizeof routes[0])
 

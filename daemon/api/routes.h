@@ -8,9 +8,12 @@
 struct visit;
 
 enum route_needs {
-    ROUTE_TENANT = 1u << 0, /* belongs to a tenant: the request must name one */
-    ROUTE_JSON = 1u << 1,   /* has a JSON body; the others' bodies have no meaning */
-    ROUTE_STREAM = 1u << 2  /* its body is taken piece by piece: it is handled at the head */
+    ROUTE_TENANT = 1u << 0,  /* belongs to a tenant: for a token that allows to read (GET) or submit (the others) */
+    ROUTE_JSON = 1u << 1,    /* has a JSON body; the others' bodies have no meaning */
+    ROUTE_OPEN = 1u << 2,    /* for everybody; what is neither this nor of a tenant is for administrators alone */
+    ROUTE_METRICS = 1u << 3, /* for everybody where the configuration says so */
+    ROUTE_ALL = 1u << 4,     /* an administrator may ask for all tenants at once */
+    ROUTE_STREAM = 1u << 5   /* its body is taken piece by piece: it is handled at the head */
 };
 
 struct route {

@@ -205,4 +205,19 @@ static void log_line(void *host, struct attempt *attempt, struct slice line)
     buf_release(&text);
 }
 
-const struct attempt_host spawn_host = {.spawn = spawn, .show = show, .progress = progress, .log = log_line};
+/* ---- what its child processes call with ---- */
+
+_Static_assert(TASK_TOKEN_SIZE <= ATTEMPT_TOKEN_SIZE, "it fits");
+
+static bool token(void *host, const struct attempt *attempt, char out[ATTEMPT_TOKEN_SIZE])
+{
+    struct api *api = host;
+    struct registry *registry = api_registry(api);
+    bool made = auth_task_token(api->auth, &registry_config(registry)->auth, attempt->spec->tenant, attempt->spec->id,
+                                attempt->number, attempt->deadline_us, out);
+    registry_unref(registry);
+    return made;
+}
+
+const struct attempt_host spawn_host = {
+    .spawn = spawn, .show = show, .progress = progress, .log = log_line, .token = token};

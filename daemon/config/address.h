@@ -17,6 +17,7 @@ int address_check_inherited(int fd, char *error, size_t error_size);
 
 #define ADDRESS_OPEN_ADVICE                                                                                            \
     "is reachable from other machines, which needs authentication, and none is configured; "                           \
-    "listen on 127.0.0.1, [::1] or unix:PATH and put an authenticating proxy in front"
+    "make tokens with 'satchel token create' and name their file in auth { token_file = \"...\" }, or listen on "      \
+    "127.0.0.1, [::1] or unix:PATH"
 
 #endif

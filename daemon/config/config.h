@@ -9,6 +9,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "proto/token_file.h"
+
 struct config_list { /* NULL-terminated too */
     char **items;
     size_t n;
@@ -69,6 +71,28 @@ struct config_schedule { /* schedule "nightly" { cron = "0 3 * * *" task = "repo
     char *where;
 };
 
+struct config_grant { /* auth { peer "www-data" { tenants = {...} scopes = {...} } }, or certificate "CN=..." */
+    char *name;
+    uint32_t id;     /* peer: of the user, or of the group where is_group */
+    bool is_group;   /* peer "@NAME" */
+    unsigned scopes; /* enum token_scope */
+    bool all_tenants;
+    struct config_list tenants;
+};
+
+struct config_auth {
+    bool on;                  /* there is a section, or systemd gave tokens: nobody is trusted unasked */
+    char *token_file;         /* NULL: none */
+    struct token_file tokens; /* what was in it when the configuration was loaded */
+    struct config_list proxies;
+    uint32_t *proxy_uids; /* of `proxies` */
+    struct config_grant *peers, *certificates;
+    size_t n_peers, n_certificates;
+    bool open_metrics;
+    int64_t max_failures;  /* wrong tokens a minute from one source; 0: no limit */
+    int64_t task_token_us; /* how long the token of an attempt without a time limit is good; 0: there are none */
+};
+
 struct config {
     atomic_uint refs;
     struct config_list listen;
@@ -108,6 +132,7 @@ struct config {
     size_t n_plugins;
     struct config_schedule *schedules;
     size_t n_schedules;
+    struct config_auth auth;
 };
 
 struct config_overrides {  /* what the command line said; NULL or 0: nothing.  All borrowed */

@@ -168,7 +168,7 @@ static void work_out(struct loading *load)
         problems_add(&load->problems, built_in, "out of memory");
 }
 
-/* Nobody is asked who they are yet, so nobody from outside may ask.  Inherited sockets are main's to check. */
+/* Where nobody is asked who they are, nobody from outside may ask.  Inherited sockets are main's to check. */
 static void check_listen_addresses(struct loading *load)
 {
     const struct config_list *list = &load->config->listen;
@@ -177,7 +177,7 @@ static void check_listen_addresses(struct loading *load)
         int local = address_is_local(list->items[i]);
         if (local < 0)
             problems_add(&load->problems, where, "listen: the host of \"%s\" is not known", list->items[i]);
-        else if (local == 0)
+        else if (local == 0 && !load->config->auth.on)
             problems_add(&load->problems, where, "listen: \"%s\" " ADDRESS_OPEN_ADVICE, list->items[i]);
         for (size_t k = 0; k < i; k++)
             if (strcmp(list->items[k], list->items[i]) == 0 && strcmp(strrchr(list->items[i], ':'), ":0") != 0)

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "config/auth_section.h"
 #include "config/grammar.h"
 #include "config/options.h"
 #include "config/task_section.h"
@@ -29,18 +30,26 @@ const struct source_shape schedule_shape[] = {{.name = "cron"},
                                               {.name = "context", .list = true},
                                               {.name = "options"},
                                               {0}};
-const struct source_shape auth_shape[] = {{.name = "token_file"}, {.name = "proxy_uids", .list = true}, {0}};
 
 #define HEADER_MAX_LEN 256
 #define RATE_MAX 1e9
 
 /* ---- values of a section ---- */
 
+static void add_problem(struct section *s, struct config_where where, const char *name, const char *text,
+                        const char *wrong)
+{
+    if (*s->title)
+        problems_add(s->problems, where, "%s \"%s\": %s \"%s\" %s", s->kind, s->title, name, text, wrong);
+    else
+        problems_add(s->problems, where, "%s: %s \"%s\" %s", s->kind, name, text, wrong);
+}
+
 void section_problem(struct section *s, const char *name, const char *wrong)
 {
     struct config_where where;
     const char *text = source_value(s->cfg, name, 0, &where);
-    problems_add(s->problems, where, "%s \"%s\": %s \"%s\" %s", s->kind, s->title, name, text, wrong);
+    add_problem(s, where, name, text, wrong);
 }
 
 char *section_copy(struct section *s, const char *text)
@@ -72,7 +81,7 @@ void section_list(struct section *s, const char *name, const char *(*check)(cons
         struct config_where where;
         const char *text = source_value(s->cfg, name, i, &where), *wrong = check ? check(text) : NULL;
         if (wrong)
-            problems_add(s->problems, where, "%s \"%s\": %s: \"%s\" %s", s->kind, s->title, name, text, wrong);
+            add_problem(s, where, name, text, wrong);
         else if (!config_list_add(field, text))
             problems_add(s->problems, where, "out of memory");
     }
@@ -124,9 +133,8 @@ static void section_real(struct section *s, const char *name, bool zero_too, dou
         *field = value;
 }
 
-/* Opens the index-th section; true where its title follows its grammar. */
-static bool open_section(struct section *s, struct cfg_t *root, const char *kind, size_t index,
-                         const char *(*check)(const char *), struct problems *problems)
+bool section_open(struct section *s, struct cfg_t *root, const char *kind, size_t index,
+                  const char *(*check)(const char *), struct problems *problems)
 {
     *s = (struct section){.kind = kind, .cfg = source_section(root, kind, index), .problems = problems};
     s->title = source_title(s->cfg, &s->where);
@@ -136,8 +144,7 @@ static bool open_section(struct section *s, struct cfg_t *root, const char *kind
     return !wrong;
 }
 
-/* The array with room for one more element, which is zero-filled; NULL (and a problem): no memory, nothing changed. */
-static void *grow(void *array, size_t n, size_t size, struct section *s)
+void *section_grow(void *array, size_t n, size_t size, struct section *s)
 {
     char *bigger = realloc(array, (n + 1) * size);
     if (bigger)
@@ -164,7 +171,7 @@ static const char *check_header(const char *text)
 static void read_header(struct config *config, struct section *s, bool title_ok)
 {
     int64_t max_len = HEADER_MAX_LEN;
-    struct config_header *array = grow(config->headers, config->n_headers, sizeof *array, s);
+    struct config_header *array = section_grow(config->headers, config->n_headers, sizeof *array, s);
     if (!array)
         return;
     config->headers = array;
@@ -201,7 +208,7 @@ static const char *check_tenant_title(const char *text)
 
 static void read_tenant(struct config *config, struct section *s, bool title_ok)
 {
-    struct config_tenant *array = grow(config->tenants, config->n_tenants, sizeof *array, s);
+    struct config_tenant *array = section_grow(config->tenants, config->n_tenants, sizeof *array, s);
     if (!array)
         return;
     config->tenants = array;
@@ -237,7 +244,7 @@ const struct config_tenant *config_tenant(const struct config *config, const cha
 
 static void read_task(struct config *config, struct section *s, bool title_ok)
 {
-    struct config_task *array = grow(config->tasks, config->n_tasks, sizeof *array, s);
+    struct config_task *array = section_grow(config->tasks, config->n_tasks, sizeof *array, s);
     if (!array)
         return;
     config->tasks = array;
@@ -267,7 +274,7 @@ static void plugin_release(struct config_plugin *plugin)
 
 static void read_plugin(struct config *config, struct section *s, bool title_ok)
 {
-    struct config_plugin *array = grow(config->plugins, config->n_plugins, sizeof *array, s);
+    struct config_plugin *array = section_grow(config->plugins, config->n_plugins, sizeof *array, s);
     if (!array)
         return;
     config->plugins = array;
@@ -442,16 +449,20 @@ void sections_read(struct config *config, struct cfg_t *root, struct problems *p
     for (size_t k = 0; k < sizeof kinds / sizeof kinds[0]; k++) {
         size_t n = source_count(root, kinds[k].kind);
         for (size_t i = 0; i < n; i++) {
-            bool title_ok = open_section(&s, root, kinds[k].kind, i, kinds[k].check, problems);
+            bool title_ok = section_open(&s, root, kinds[k].kind, i, kinds[k].check, problems);
             kinds[k].read(config, &s, title_ok);
         }
     }
+    struct config_where where = {"configuration", 0};
     for (size_t i = 0; i < source_count(root, "auth"); i++) {
-        (void)open_section(&s, root, "auth", i, NULL, problems);
-        problems_add(problems, s.where,
-                     "auth: this version has no authentication yet; remove the section, listen on loopback or a unix "
-                     "socket, and put an authenticating proxy in front");
+        (void)section_open(&s, root, "auth", i, NULL, problems);
+        if (i)
+            problems_add(problems, s.where, "auth: there is a section already; put all of it into one");
+        else
+            auth_section_read(&config->auth, &s);
+        where = s.where;
     }
+    auth_section_finish(&config->auth, problems, where);
 }
 
 static void print_line(void (*put)(void *arg, const char *line), void *arg, struct buf *line)
@@ -510,6 +521,10 @@ void sections_print(const struct config *config, void (*put)(void *arg, const ch
         buf_append_str(&line, " }");
         print_line(put, arg, &line);
     }
+    if (config->auth.on) {
+        auth_section_print(&config->auth, &line);
+        print_line(put, arg, &line);
+    }
 }
 
 void sections_release(struct config *config)
@@ -525,6 +540,7 @@ void sections_release(struct config *config)
     for (size_t i = 0; i < config->n_schedules; i++)
         schedule_release(&config->schedules[i]);
     free(config->schedules);
+    auth_section_release(&config->auth);
     free(config->headers);
     free(config->tenants);
     free(config->tasks);

@@ -66,14 +66,17 @@ static struct unknown *find_unknown(struct source *source, const char *section, 
     return NULL;
 }
 
-static bool is_known_section(const struct source *source, const char *name)
+static bool has_section(const struct source_shape *shape, const char *name)
 {
-    if (strcmp(name, "root") == 0)
-        return true;
-    for (const struct source_shape *one = source->shape; one->name; one++)
-        if (one->section && strcmp(one->name, name) == 0)
+    for (const struct source_shape *one = shape; one->name; one++)
+        if (one->section && (strcmp(one->name, name) == 0 || has_section(one->section, name)))
             return true;
     return false;
+}
+
+static bool is_known_section(const struct source *source, const char *name)
+{
+    return strcmp(name, "root") == 0 || has_section(source->shape, name);
 }
 
 static char *encode(const cfg_t *cfg, const char *value)

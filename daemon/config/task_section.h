@@ -14,6 +14,11 @@ struct section {
     struct problems *problems;
 };
 
+/* Opens the index-th section of that kind; true where its title follows its grammar. */
+bool section_open(struct section *s, struct cfg_t *root, const char *kind, size_t index,
+                  const char *(*check)(const char *), struct problems *problems);
+/* The array with room for one more element, which is zero-filled; NULL (and a problem): no memory, nothing changed. */
+void *section_grow(void *array, size_t n, size_t size, struct section *s);
 /* Each reads one setting of the section into its field where it is set, and reports what is wrong with it. */
 void section_text(struct section *s, const char *name, const char *(*check)(const char *), char **field);
 void section_list(struct section *s, const char *name, const char *(*check)(const char *), struct config_list *field);

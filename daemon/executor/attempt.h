@@ -30,6 +30,8 @@ enum attempt_end {
     ATTEMPT_LOST          /* cut off, by a shutdown for one: repeated, counted apart */
 };
 
+#define ATTEMPT_TOKEN_SIZE 352u
+
 /* What an attempt may do besides ending: filled by the engine's side, so that executors never include it.
  * Every call is made on the worker's thread, inside the attempt's context. */
 struct attempt_host {
@@ -42,6 +44,9 @@ struct attempt_host {
     int (*show)(void *host, const struct attempt *attempt, struct task_id id, struct buf *out);
     void (*progress)(void *host, struct attempt *attempt, double fraction, struct slice message);
     void (*log)(void *host, struct attempt *attempt, struct slice lines); /* one or several, without the last \n */
+    /* The token with which a child process of the attempt may call this daemon, until the attempt's end.  False: it
+     * needs none. */
+    bool (*token)(void *host, const struct attempt *attempt, char out[ATTEMPT_TOKEN_SIZE]);
 };
 
 struct attempt {

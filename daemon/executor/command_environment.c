@@ -168,6 +168,16 @@ static void add_after(struct collect *c, const struct task_spec *spec)
     buf_release(&ids);
 }
 
+/* What `satchel submit` in the command needs where callers must say who they are. */
+static void add_token(struct collect *c, const struct attempt *attempt)
+{
+    char token[ATTEMPT_TOKEN_SIZE];
+    if (!attempt->host || !attempt->host->token || !attempt->host->token(attempt->host_arg, attempt, token))
+        return;
+    add(c, "SATCHEL_TOKEN", token);
+    explicit_bzero(token, sizeof token);
+}
+
 static bool add_own(struct collect *c, const struct command *command, const struct attempt *attempt,
                     const satchel_context *context)
 {
@@ -191,6 +201,7 @@ static bool add_own(struct collect *c, const struct command *command, const stru
         operators_url = operators_url || same_name(command->base[i], "SATCHEL_URL", 11);
     if (!operators_url)
         add(c, "SATCHEL_URL", attempt->url);
+    add_token(c, attempt);
     (void)satchel_context_each(context, add_variable, c);
     if (satchel_context_to_json(context, 0, &json, &len) != SATCHEL_OK)
         return false;

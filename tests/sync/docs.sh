@@ -25,10 +25,10 @@ for option in $options; do
     [ -z "$standard" ] || grep -E "^#?$option *=" docs/satcheld.conf.sample | grep -qF "$standard" ||
         complain "docs/satcheld.conf.sample shows another default of $option than $standard"
 done
-for setting in $(sed -nE 's/.*\{\.name = "([a-z_]+)".*/\1/p' daemon/config/sections.c daemon/config/task_section.c); do
+for setting in $(sed -nE 's/.*\{\.name = "([a-z_]+)".*/\1/p' daemon/config/*section*.c); do
     grep -qE "^\.It Ic $setting\$" docs/man/satcheld.conf.5 || complain "docs/man/satcheld.conf.5 lacks $setting"
 done
-grep -oE '\{\.name = "[a-z_]+"' daemon/config/task_section.c daemon/config/sections.c | sed 's/.*"\(.*\)"/\1/' | sort -u |
+grep -oE '\{\.name = "[a-z_]+"' daemon/config/*section*.c | sed 's/^[^:]*://' | sed 's/.*"\(.*\)"/\1/' | sort -u |
     while read -r setting; do
         grep -qw "$setting" docs/man/satcheld.conf.5 || echo "docs/man/satcheld.conf.5 lacks $setting"
     done | grep . && failed=1

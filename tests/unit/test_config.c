@@ -322,11 +322,71 @@ static void test_listen(void **state)
     config_unref(config);
 }
 
-static void test_auth_is_refused(void **state)
+static void test_auth(void **state)
 {
     (void)state;
-    REFUSE("\nauth { token_file = \"/etc/satchel/tokens\" proxy_uids = {\"www-data\"} }\n", 1,
-           "bad.conf:2: auth: this version has no authentication yet");
+    put_file("tokens", "satchel-tokens 1 00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff\n");
+    char *tokens = path_of("tokens"), text[512];
+    (void)snprintf(text, sizeof text,
+                   "listen = {\"0.0.0.0:0\"}\nauth { token_file = \"%s\" proxy_uids = {\"root\"} metrics = open\n"
+                   "peer \"@0\" { tenants = {\"a\", \"b\"} scopes = {\"read\"} } peer \"7\" { tenants = {\"*\"} } }\n",
+                   tokens);
+    struct config *config = load_text(text); /* an address that others reach, too */
+    assert_true(config->auth.on && config->auth.open_metrics);
+    assert_int_equal(config->auth.proxy_uids[0], 0);
+    assert_int_equal(config->auth.n_peers, 2);
+    assert_true(config->auth.peers[0].is_group);
+    assert_int_equal(config->auth.peers[0].scopes, TOKEN_READ);
+    assert_int_equal(config->auth.peers[1].id, 7);
+    assert_true(config->auth.peers[1].all_tenants);
+    assert_int_equal(config->auth.max_failures, 10);
+    config_unref(config);
+    config = load_text("auth { proxy_uids = {\"0\"} max_failures = 3 task_token = \"5m\" }");
+    assert_int_equal(config->auth.max_failures, 3);
+    assert_int_equal(config->auth.task_token_us, 300000000);
+    config_unref(config);
+    free(tokens);
+}
+
+static void test_auth_problems(void **state)
+{
+    (void)state;
+    REFUSE("\nauth { token_file = \"/nonexistent/tokens\" }\n", 1,
+           "bad.conf:2: auth: token_file: /nonexistent/tokens: cannot be read: No such file");
+    REFUSE("auth { }\n", 1, "bad.conf:1: auth: nobody could call");
+    REFUSE("auth { proxy_uids = {\"0\"} }\nauth { }\n", 1, "bad.conf:2: auth: there is a section already");
+    REFUSE("auth { proxy_uids = {\"no-such-user\"}\n max_failures = -1\n metrics = all\n task_token = soon\n"
+           " peer \"nobody-here\" { tenants = {\"a\"} }\n peer \"@no-such-group\" { tenants = {\"a\"} }\n"
+           " peer \"1\" { }\n peer \"2\" { tenants = {\"a\", \"*\"} scopes = {\"write\"} }\n"
+           " peer \"3\" { tenants = {\"a b\"} owner = 1 }\n peer \"2\" { tenants = {\"a\"} }\n colour = 1 }\n",
+           13, "is not a user of this system", "bad.conf:2", "bad.conf:3: auth: metrics \"all\"", "bad.conf:4", "bad.conf:5: peer",
+           "bad.conf:6: peer: \"@no-such-group\" is not a group", "bad.conf:7: peer \"1\": tenants is missing",
+           "bad.conf:8: peer \"2\": scopes", "stands alone", "bad.conf:9: peer \"3\": tenants",
+           "unknown setting \"owner\"", "bad.conf:10: peer \"2\": is configured twice", "unknown setting \"colour\"");
+    put_file("tokens", "satchel-tokens 1 xx\n");
+    char *tokens = path_of("tokens"), text[256];
+    (void)snprintf(text, sizeof text, "auth { token_file = \"%s\" }\n", tokens);
+    REFUSE(text, 1, "tokens:1: the key is not 64 hexadecimal digits");
+    free(tokens);
+}
+
+/* systemd's LoadCredential=tokens:... turns authentication on by itself. */
+static void test_credentials(void **state)
+{
+    (void)state;
+    put_file("tokens", "satchel-tokens 1 00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff\n");
+    (void)setenv("CREDENTIALS_DIRECTORY", directory, 1);
+    struct config *config = load_text("listen = {\"0.0.0.0:0\"}");
+    assert_true(config->auth.on);
+    assert_non_null(strstr(config->auth.token_file, "/tokens"));
+    assert_int_equal(config->auth.max_failures, 10);
+    config_unref(config);
+    (void)setenv("CREDENTIALS_DIRECTORY", "/nonexistent", 1);
+    REFUSE("listen = {\"0.0.0.0:0\"}", 1, "satchel token create");
+    (void)unsetenv("CREDENTIALS_DIRECTORY");
+    char *tokens = path_of("tokens");
+    (void)unlink(tokens);
+    free(tokens);
 }
 
 static void test_drop_ins(void **state)
@@ -590,7 +650,9 @@ int main(void)
         cmocka_unit_test(test_bad_tasks),
         cmocka_unit_test(test_bad_headers_tenants_plugins),
         cmocka_unit_test(test_listen),
-        cmocka_unit_test(test_auth_is_refused),
+        cmocka_unit_test(test_auth),
+        cmocka_unit_test(test_auth_problems),
+        cmocka_unit_test(test_credentials),
         cmocka_unit_test(test_drop_ins),
         cmocka_unit_test(test_missing_and_unreadable_files),
         cmocka_unit_test(test_command_line),
