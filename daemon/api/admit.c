@@ -137,8 +137,9 @@ static bool choose_tenant(struct visit *visit)
         caller->default_tenant = true;
         return true;
     }
-    if (visit->route->needs & ROUTE_ALL && visit_sees_all(visit) && visit->config->require_tenant)
-        return true; /* it may ask for all of them */
+    if (visit->route->needs & ROUTE_ALL && visit_sees_all(visit) &&
+        (visit->task.len ? visit->config->auth.on : visit->config->require_tenant))
+        return true; /* the task of any of them by its id, or all of them */
     if (identity->all_tenants) {
         if (caller_read_tenant(visit->request, visit->config, caller, &problem) == 0)
             return true;
@@ -165,18 +166,22 @@ static struct auth_offer offer_of(const struct http_request *request)
     return offer;
 }
 
-/* Every call with an administrator's credentials is noted, but a scrape of the metrics; without authentication, what
- * an administrator alone could change. */
-static void audit_use(const struct visit *visit, unsigned scope)
+void visit_audit(const struct visit *visit)
 {
     char who[AUTH_WHO_SIZE];
-    bool trusted = visit->identity.kind == AUTH_ANYBODY;
-    if (trusted ? scope != TOKEN_ADMIN || visit->route->method == HTTP_GET
-                : !(visit->identity.scopes & TOKEN_ADMIN) || visit->route->needs & ROUTE_METRICS)
-        return;
     auth_describe(&visit->identity, who);
     struct audit_call call = audit_of(visit, who);
     audit_admin(&call);
+}
+
+/* What only the scope admin made possible is noted, but a scrape of the metrics; without authentication, what an
+ * administrator alone could change. */
+static void audit_use(const struct visit *visit, unsigned scope)
+{
+    bool by_admin = scope == TOKEN_ADMIN || !(visit->identity.scopes & scope) || !visit->caller.tenant[0];
+    bool trusted = visit->identity.kind == AUTH_ANYBODY;
+    if (by_admin && !(visit->route->needs & ROUTE_METRICS) && !(trusted && visit->route->method == HTTP_GET))
+        visit_audit(visit);
 }
 
 bool visit_admit(struct visit *visit)

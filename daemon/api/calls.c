@@ -210,6 +210,11 @@ void call_post_engine(struct api_call *call, struct http_exchange *exchange, enu
     call_release(call);
 }
 
+struct slice call_tenant(const struct api_call *call)
+{
+    return call->tenant[0] ? slice_str(call->tenant) : (struct slice){0};
+}
+
 void call_post_reader(struct api_call *call, struct http_exchange *exchange, enum read_kind kind)
 {
     struct list_query query = call->holds == CALL_READER ? call->read.query : (struct list_query){0};
@@ -218,7 +223,7 @@ void call_post_reader(struct api_call *call, struct http_exchange *exchange, enu
     call->read = (struct read_call){.kind = kind,
                                     .deliver = on_reader_delivered,
                                     .id = call->id,
-                                    .tenant = slice_str(call->tenant),
+                                    .tenant = call_tenant(call),
                                     .with_history = call->with_history,
                                     .with_log = call->with_log,
                                     .log_from = call->log_from,

@@ -65,6 +65,8 @@ void call_reply_begin(const struct api_call *call, struct http_exchange *exchang
 bool api_wait_begin(struct api *api);
 void api_wait_end(struct api *api);
 /* The problem that an engine's result means. */
+/* Whose task it must be; none (data NULL): an administrator asks, for anybody's. */
+struct slice call_tenant(const struct api_call *call);
 void engine_call_problem(const struct engine_call *engine, const char *tenant, struct problem *problem);
 /* The same, replied. */
 void call_reply_refused(struct api_call *call, struct http_exchange *exchange);

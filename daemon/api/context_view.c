@@ -323,7 +323,7 @@ static bool read_children(struct context_call *own, struct http_exchange *exchan
 {
     struct api_call *call = &own->call;
     call->read.query =
-        (struct list_query){.tenant = slice_str(call->tenant), .parent = own->record.spec->id, .limit = CHILDREN_SHOWN};
+        (struct list_query){.tenant = call_tenant(call), .parent = own->record.spec->id, .limit = CHILDREN_SHOWN};
     call->answer = answer_children;
     call_post_reader(call, exchange, READ_LIST);
     return false;

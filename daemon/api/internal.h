@@ -54,6 +54,7 @@ struct visit { /* one request while its handler runs */
 bool visit_admit(struct visit *visit);
 /* 403, noted in the audit log.  challenge NULL: without a scope that would do.  False, always. */
 bool visit_forbid(struct visit *visit, const char *challenge, const char *detail);
+void visit_audit(const struct visit *visit); /* an administrator's call, for the log */
 /* Whether the caller sees the tasks of all tenants at once. */
 bool visit_sees_all(const struct visit *visit);
 

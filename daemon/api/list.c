@@ -36,7 +36,13 @@ static int read_query(struct list_call *list, struct slice text, struct list_que
     *ret = (struct list_query){.limit = LIMIT_DEFAULT};
     if (params_parse(text, known, &list->params, reterr) < 0)
         return -1;
-    return list_query_read(&list->params, list->call.tenant, LIMIT_MAX, &list->binding, ret, reterr);
+    struct slice all = params_get(&list->params, "all_tenants");
+    list->of_all = slice_eq_str(all, "true");
+    if (all.data && !list->of_all && !slice_eq_str(all, "false")) {
+        problem_set(reterr, PROBLEM_INVALID_PARAMETER, "Query parameter \"all_tenants\": it must be true or false.");
+        return -1;
+    }
+    return list_query_read(&list->params, list->of_all ? "" : list->call.tenant, LIMIT_MAX, &list->binding, ret, reterr);
 }
 
 /* ---- the page ---- */
@@ -109,6 +115,8 @@ static bool may_see(struct visit *visit, const struct list_call *list)
     struct problem problem = {0};
     if (list->of_all && !visit_sees_all(visit))
         return visit_forbid(visit, NULL, "Query parameter \"all_tenants\": it is for administrators of all tenants.");
+    if (list->of_all && visit->caller.tenant[0] && visit->config->auth.on)
+        visit_audit(visit); /* without a tenant it has been noted */
     if (list->of_all || list->call.tenant[0])
         return true;
     problem_set(&problem, PROBLEM_MISSING_TENANT, "Name the tenant in the header %.80s, or ask for all_tenants=true.",

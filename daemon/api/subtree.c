@@ -125,7 +125,7 @@ static bool answer_top(struct api_call *call, struct http_exchange *exchange)
     tree->root = call->read.record.spec->root;
     if (!add(tree, &call->read.record))
         return fail(tree, exchange);
-    call->read.query = (struct list_query){.tenant = slice_str(call->tenant), .root = tree->root, .limit = PAGE};
+    call->read.query = (struct list_query){.tenant = call_tenant(call), .root = tree->root, .limit = PAGE};
     call->answer = answer_page;
     call_post_reader(call, exchange, READ_LIST);
     return false;

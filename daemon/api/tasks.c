@@ -70,7 +70,7 @@ static bool answer_read(struct api_call *call, struct http_exchange *exchange)
 static bool view_recent(struct api_call *call, struct http_exchange *exchange)
 {
     struct task_record record;
-    if (!engine_recent(call->api->engine, call->id, slice_str(call->tenant), &record))
+    if (!engine_recent(call->api->engine, call->id, call_tenant(call), &record))
         return false;
     reply_view(call, exchange, &record);
     task_record_release(&record);

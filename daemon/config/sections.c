@@ -399,7 +399,7 @@ static char *schedule_body(struct section *s)
 
 static void read_schedule(struct config *config, struct section *s, bool title_ok)
 {
-    struct config_schedule *array = grow(config->schedules, config->n_schedules, sizeof *array, s);
+    struct config_schedule *array = section_grow(config->schedules, config->n_schedules, sizeof *array, s);
     if (!array)
         return;
     config->schedules = array;
