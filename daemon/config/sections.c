@@ -36,20 +36,21 @@ const struct source_shape schedule_shape[] = {{.name = "cron"},
 
 /* ---- values of a section ---- */
 
-static void add_problem(struct section *s, struct config_where where, const char *name, const char *text,
-                        const char *wrong)
+/* `mark` stands between the name and one of its values: ":" where there are several. */
+static void add_problem(struct section *s, struct config_where where, const char *name, const char *mark,
+                        const char *text, const char *wrong)
 {
     if (*s->title)
-        problems_add(s->problems, where, "%s \"%s\": %s \"%s\" %s", s->kind, s->title, name, text, wrong);
+        problems_add(s->problems, where, "%s \"%s\": %s%s \"%s\" %s", s->kind, s->title, name, mark, text, wrong);
     else
-        problems_add(s->problems, where, "%s: %s \"%s\" %s", s->kind, name, text, wrong);
+        problems_add(s->problems, where, "%s: %s%s \"%s\" %s", s->kind, name, mark, text, wrong);
 }
 
 void section_problem(struct section *s, const char *name, const char *wrong)
 {
     struct config_where where;
     const char *text = source_value(s->cfg, name, 0, &where);
-    add_problem(s, where, name, text, wrong);
+    add_problem(s, where, name, "", text, wrong);
 }
 
 char *section_copy(struct section *s, const char *text)
@@ -81,7 +82,7 @@ void section_list(struct section *s, const char *name, const char *(*check)(cons
         struct config_where where;
         const char *text = source_value(s->cfg, name, i, &where), *wrong = check ? check(text) : NULL;
         if (wrong)
-            add_problem(s, where, name, text, wrong);
+            add_problem(s, where, name, ":", text, wrong);
         else if (!config_list_add(field, text))
             problems_add(s->problems, where, "out of memory");
     }
