@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <sys/wait.h>
 
+#include "base/log.h"
 #include "executor/launcher.h"
 #include "executor/result.h"
 
@@ -57,6 +58,34 @@ static struct command *command_new(const struct config_task *task, char *error, 
     return command;
 }
 
+static bool is_shell(const char *program)
+{
+    static const char *const shells[] = {"sh",  "bash",    "dash", "ash", "ksh", "mksh",
+                                         "zsh", "busybox", "fish", "csh", "tcsh"};
+    const char *slash = strrchr(program, '/');
+    for (size_t i = 0; i < sizeof shells / sizeof shells[0]; i++)
+        if (strcmp(slash ? slash + 1 : program, shells[i]) == 0)
+            return true;
+    return false;
+}
+
+/* A value that is filled into a shell's script is run by it; as an argument behind the script it is not. */
+static void warn_of_script(const struct config_task *task)
+{
+    bool shell = false;
+    for (size_t i = 0; i + 1 < task->command.n; i++) {
+        const char *option = task->command.items[i];
+        shell = shell || is_shell(option);
+        if (!shell || option[0] != '-' || option[1] == '-' || !strchr(option, 'c'))
+            continue;
+        if (strstr(task->command.items[i + 1], "{{"))
+            LOG_WARNING("a submission's values become a part of this shell script, which runs them: give them as "
+                        "further arguments and write \"$1\" in it",
+                        LOG_TEXT("task", task->name), LOG_TEXT("where", task->where));
+        return;
+    }
+}
+
 /* ---- an attempt ---- */
 
 static void free_arguments(char **arguments)
@@ -75,9 +104,11 @@ static char **fill_arguments(const struct command *command, struct attempt *atte
     struct buf after = BUF_INIT;
     bool read = !command->uses_after || attempt_after(attempt, &after, error, sizeof error);
     const struct template_values values = {attempt->spec->args, buf_slice(&after)};
+    bool dash = command->task->allow_dash;
     for (size_t i = 0; read && memory && i < command->n_arguments; i++) {
         struct buf text = BUF_INIT;
-        bool filled = template_expand(&command->arguments[i], &values, command->task->allow_dash, &text, error);
+        bool filled = template_expand(&command->arguments[i], &values, dash, &text, error);
+        dash = dash || (i > 0 && strcmp(command->task->command.items[i], "--") == 0); /* no options behind it */
         if (filled && text.len > ARGUMENT_MAX) {
             (void)snprintf(error, sizeof error, "argument %zu would have %zu bytes; no program takes more than %u", i,
                            text.len, ARGUMENT_MAX);
@@ -208,8 +239,11 @@ int command_register(struct registry *registry, const struct config_task *task, 
                              .concurrency = task->concurrency,
                              .propagate = task->propagate,
                              .own_trace = task->own_trace};
-    if (registry_add(registry, &type, (struct type_owner){task->where, command_free, command}, error, error_size) == 0)
+    if (registry_add(registry, &type, (struct type_owner){task->where, command_free, command}, error, error_size) ==
+        0) {
+        warn_of_script(task);
         return 0;
+    }
     command_free(command);
     return -1;
 }

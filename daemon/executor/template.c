@@ -146,14 +146,19 @@ bool template_expand(const struct template *t, const struct template_values *val
                      char error[TEMPLATE_ERROR_SIZE])
 {
     size_t start = out->len;
+    const struct template_part *first = NULL; /* the value that the text begins with, be it empty */
     for (size_t i = 0; i < t->n; i++) {
         const struct template_part *part = &t->parts[i];
-        size_t before = out->len;
+        if (out->len == start && part->is_path)
+            first = part;
         if (!template_part_expand(part, values, false, out, error))
             return false;
-        if (part->is_path && before == start && out->len > start && out->data[start] == '-' && !allow_dash)
-            return refuse(error, part,
-                          "begins with '-': a program would take it for an option (allow_dash permits it)");
+        if (first && out->len > start && out->data[start] == '-' && !allow_dash)
+            return refuse(error, first,
+                          first == part
+                              ? "begins with '-': a program would take it for an option (allow_dash permits it)"
+                              : "is empty, so that the argument begins with '-': a program would take it for "
+                                "an option (allow_dash permits it)");
     }
     return true;
 }

@@ -22,6 +22,8 @@ static const char config[] =
     "\"{{ args.n }}\", \"plain text\", \"$HOME;`id`\", \"{{args.l}}\"} }\n"
     "task \"one\" { command = {\"/usr/bin/printf\", \"%s|\", \"{{args.x}}\"} }\n"
     "task \"dash\" { command = {\"/usr/bin/printf\", \"%s|\", \"{{args.x}}\"} allow_dash = true }\n"
+    "task \"behind\" { command = {\"/usr/bin/printf\", \"%s|\", \"--\", \"{{args.x}}\"} }\n"
+    "task \"script\" { command = {\"/bin/sh\", \"-ec\", \"echo {{args.x}}\"} }\n"
     "task \"cat\" { command = {\"/bin/cat\"} }\n"
     "task \"say\" { command = {\"/bin/sh\", \"-c\", \"printf '%b' \\\"$1\\\"\", \"sh\", \"{{args}}\"} }\n"
     "task \"print\" { command = {\"/bin/sh\", \"-c\", \"printf '%b' \\\"$1\\\"\", \"sh\", \"{{args.text}}\"} }\n"
@@ -114,6 +116,21 @@ static void templates(void **state)
     expect_result("one", "{\"x\":\"{{args.y}}\",\"y\":1}", "\"{{args.y}}|\""); /* filled once */
     expect_result("one", "{\"x\":\"\\u00e4\\n\\t*\"}", "\"\\u00e4\\n\\t*|\"");
     expect_result("dash", "{\"x\":\"-v\"}", "\"-v|\"");
+    expect_result("behind", "{\"x\":\"-v\"}", "\"--|-v|\""); /* printf's own is the format */
+}
+
+/* A script that values become a part of is told of at the start; one that gets them as arguments is not. */
+static void script_warned(void **state)
+{
+    (void)state;
+    char *log = satcheld_log(&d), *told = strstr(log, "shell script");
+    assert_non_null(told);
+    char *end = strchr(told, '\n');
+    assert_non_null(end);
+    *end = '\0';
+    assert_non_null(strstr(told, "\"task\":\"script\""));
+    assert_null(strstr(end + 1, "shell script"));
+    free(log);
 }
 
 static void template_faults(void **state)
@@ -483,6 +500,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(templates),
+        cmocka_unit_test(script_warned),
         cmocka_unit_test(template_faults),
         cmocka_unit_test(standard_input),
         cmocka_unit_test(output),

@@ -112,6 +112,10 @@ static void test_hostile_values(void **state)
     check_refused("{{args.a}}", "{\"a\":\"-rf\"}", "begins with '-'");
     check_refused("{{args.a}}", "{\"a\":-5}", "begins with '-'");
     check_refused("{{args.a}}{{args.b}}", "{\"a\":\"\",\"b\":\"--x\"}", "begins with '-'");
+    check_refused("{{args.a}}-{{args.b}}", "{\"a\":\"\",\"b\":\"rf\"}", "args.a is empty");
+    check_refused("{{args.a}}{{args.b}}-x", "{\"a\":\"\",\"b\":\"\"}", "begins with '-'");
+    check_refused("{{args}}", "-5", "begins with '-'");
+    check("-{{args.a}}", "{\"a\":\"-rf\"}", "--rf"); /* an option by the operator's will */
     check("x{{args.a}}", "{\"a\":\"-rf\"}", "x-rf");
     check("{{args.a}}{{args.b}}", "{\"a\":\"f\",\"b\":\"-x\"}", "f-x");
     assert_string_equal(fill("{{args.a}}", "{\"a\":\"-5\"}", true), "-5");
