@@ -173,23 +173,42 @@ const char *check_ratio(const char *text)
     return *end == '\0' && ratio >= 0 && ratio <= 1 ? NULL : "must be a number from 0 to 1";
 }
 
-const char *check_allow(const char *text)
+static bool is_network(const char *text)
 {
     unsigned char bytes[16];
-    char host[256];
-    const char *slash = strchr(text, '/');
-    size_t len = slash ? (size_t)(slash - text) : strlen(text);
+    char address[64];
+    size_t len = strcspn(text, "/");
     int64_t bits;
-    static const char wrong[] = "must be an address, a network such as 10.0.0.0/8, a host name, or *.example.com";
-    if (len == 0 || len >= sizeof host)
-        return wrong;
-    memcpy(host, text, len);
-    host[len] = '\0';
-    bool four = inet_pton(AF_INET, host, bytes) == 1, six = inet_pton(AF_INET6, host, bytes) == 1;
-    if (slash)
-        return (four || six) && number_parse(slash + 1, &bits) && bits <= (four ? 32 : 128) ? NULL : wrong;
-    const char *name = strncmp(host, "*.", 2) == 0 ? host + 2 : host;
-    return four || six || (name[0] != '.' && made_of(name, ALNUM ".-", 253)) ? NULL : wrong;
+    if (len == 0 || len >= sizeof address)
+        return false;
+    memcpy(address, text, len);
+    address[len] = '\0';
+    bool four = inet_pton(AF_INET, address, bytes) == 1, six = inet_pton(AF_INET6, address, bytes) == 1;
+    return (four || six) && (!text[len] || (number_parse(text + len + 1, &bits) && bits <= (four ? 32 : 128)));
+}
+
+/* A host, or *.SUFFIX.  What ends in a number would be an address that is written wrongly. */
+static bool is_host(const char *text, size_t len)
+{
+    char name[256];
+    if (len >= sizeof name)
+        return false;
+    memcpy(name, text, len);
+    name[len] = '\0';
+    const char *host = strncmp(name, "*.", 2) == 0 ? name + 2 : name, *last = strrchr(host, '.');
+    last = last && last[1] ? last + 1 : host;
+    return host[0] != '.' && made_of(host, ALNUM ".-_", 253) && !strstr(host, "..") &&
+           strspn(last, DIGITS ".") != strlen(last);
+}
+
+const char *check_allow(const char *text)
+{
+    const char *equals = strchr(text, '=');
+    bool host = is_host(text, equals ? (size_t)(equals - text) : strlen(text));
+    if ((!equals && (host || is_network(text))) || (equals && host && is_network(equals + 1)))
+        return NULL;
+    return "must be an address, a network such as 10.0.0.0/8, a host name, *.example.com, or a name and where it is: "
+           "db.example.com=10.1.0.0/16";
 }
 
 bool grammar_is_own_header(const char *name)

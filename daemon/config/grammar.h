@@ -21,7 +21,7 @@ const char *check_url(const char *text);         /* http:// or https://, or a te
 const char *check_endpoint(const char *text);    /* http:// or https://, no template */
 const char *check_sampler(const char *text);
 const char *check_ratio(const char *text);    /* 0 to 1 */
-const char *check_allow(const char *text);    /* an address, a network 10.0.0.0/8, a host, or *.example.com */
+const char *check_allow(const char *text);    /* an address, a network, a host, *.example.com, or NAME=NETWORK */
 bool grammar_is_own_header(const char *name); /* a header with a meaning of its own: not for variables */
 
 bool number_parse(const char *text, int64_t *ret); /* decimal digits only */

@@ -89,6 +89,21 @@ static bool read_network(const char *text, struct http_network *ret)
     return true;
 }
 
+static size_t without_dot(const char *name, size_t len)
+{
+    return len > 1 && name[len - 1] == '.' ? len - 1 : len;
+}
+
+static struct http_name read_name(const char *text)
+{
+    struct http_name name = {.below = text[0] == '*'};
+    const char *equals = strchr(text, '=');
+    name.text = name.below ? text + 1 : text;
+    name.len = without_dot(name.text, equals ? (size_t)(equals - name.text) : strlen(name.text));
+    name.pinned = equals != NULL && read_network(equals + 1, &name.at);
+    return name;
+}
+
 int http_allow_init(struct http_allow *ret, const struct config_list *list, bool exclusive)
 {
     struct http_allow allow = {.networks = calloc(list->n + 1, sizeof *allow.networks),
@@ -102,7 +117,7 @@ int http_allow_init(struct http_allow *ret, const struct config_list *list, bool
         if (read_network(list->items[i], &allow.networks[allow.n_networks]))
             allow.n_networks++;
         else
-            allow.names[allow.n_names++] = list->items[i];
+            allow.names[allow.n_names++] = read_name(list->items[i]);
     }
     *ret = allow;
     return 0;
@@ -117,38 +132,53 @@ void http_allow_release(struct http_allow *allow)
 
 /* ---- the question ---- */
 
+static const uint8_t mapped[12] = {[10] = 0xff, 0xff};
+
+/* An IPv4 network holds the IPv4-mapped forms of its addresses, too. */
+static bool holds(const struct http_network *network, const uint8_t *bytes, bool six)
+{
+    if (network->six == six)
+        return same_bits(bytes, network->bytes, network->bits);
+    return six && memcmp(bytes, mapped, sizeof mapped) == 0 &&
+           same_bits(bytes + sizeof mapped, network->bytes, network->bits);
+}
+
 static bool network_named(const struct http_allow *allow, const uint8_t *bytes, bool six)
 {
     for (size_t i = 0; i < allow->n_networks; i++)
-        if (allow->networks[i].six == six && same_bits(bytes, allow->networks[i].bytes, allow->networks[i].bits))
+        if (holds(&allow->networks[i], bytes, six))
             return true;
     return false;
 }
 
-static size_t without_dot(const char *name)
+static bool fits(const struct http_name *name, const char *host)
 {
-    size_t len = strlen(name);
-    return len > 1 && name[len - 1] == '.' ? len - 1 : len;
+    size_t len = without_dot(host, strlen(host));
+    if (name->below)
+        return len > name->len && strncasecmp(host + len - name->len, name->text, name->len) == 0;
+    return len == name->len && strncasecmp(host, name->text, len) == 0;
 }
 
-static bool host_named(const struct http_allow *allow, const char *host)
+static bool is_loopback(const uint8_t *bytes, bool six)
 {
-    size_t len = without_dot(host);
-    for (size_t i = 0; i < allow->n_names; i++)
-        if (without_dot(allow->names[i]) == len && strncasecmp(allow->names[i], host, len) == 0)
-            return true;
-    return false;
+    static const uint8_t one[16] = {[15] = 1};
+    return six ? memcmp(bytes, one, sizeof one) == 0 : bytes[0] == 127;
 }
 
-static bool host_below(const struct http_allow *allow, const char *host)
+static bool is_localhost(const struct http_name *name)
 {
-    size_t len = without_dot(host);
+    return !name->below && name->len == 9 && strncasecmp(name->text, "localhost", 9) == 0;
+}
+
+/* Does a name of the list permit the host at that address?  what: what is special about the address, NULL: nothing. */
+static bool host_named(const struct http_allow *allow, const char *host, const uint8_t *bytes, bool six,
+                       const char *what)
+{
     for (size_t i = 0; i < allow->n_names; i++) {
-        const char *suffix = allow->names[i] + 1; /* ".example.com" */
-        if (allow->names[i][0] != '*')
+        const struct http_name *name = &allow->names[i];
+        if (!fits(name, host))
             continue;
-        size_t suffix_len = without_dot(suffix);
-        if (len > suffix_len && strncasecmp(host + len - suffix_len, suffix, suffix_len) == 0)
+        if (name->pinned ? holds(&name->at, bytes, six) : !what || (is_localhost(name) && is_loopback(bytes, six)))
             return true;
     }
     return false;
@@ -156,7 +186,6 @@ static bool host_below(const struct http_allow *allow, const char *host)
 
 const char *http_allow_refuses(const struct http_allow *allow, const char *host, const struct sockaddr *address)
 {
-    static const uint8_t mapped[12] = {[10] = 0xff, 0xff};
     uint8_t bytes[16];
     bool six = address->sa_family == AF_INET6;
     if (six)
@@ -165,11 +194,8 @@ const char *http_allow_refuses(const struct http_allow *allow, const char *host,
         memcpy(bytes, (const char *)address + offsetof(struct sockaddr_in, sin_addr), 4);
     else
         return "not an Internet address";
-    if (network_named(allow, bytes, six) || host_named(allow, host) ||
-        (six && memcmp(bytes, mapped, sizeof mapped) == 0 && network_named(allow, bytes + 12, false)))
-        return NULL;
     const char *what = special(bytes, six);
-    if (what)
-        return what;
-    return allow->exclusive && !host_below(allow, host) ? "not among the hosts that allow names" : NULL;
+    if (network_named(allow, bytes, six) || host_named(allow, host, bytes, six, what))
+        return NULL;
+    return !what && allow->exclusive ? "not among the hosts that allow names" : what;
 }

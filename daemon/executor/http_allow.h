@@ -18,10 +18,18 @@ struct http_network {
     bool six;
 };
 
+struct http_name {
+    const char *text; /* of the configuration: "host", or ".suffix" of "*.suffix" */
+    size_t len;       /* without a dot at its end */
+    bool below;       /* the hosts below the suffix, not itself */
+    bool pinned;      /* "host=network": at these addresses */
+    struct http_network at;
+};
+
 struct http_allow {
     struct http_network *networks;
     size_t n_networks;
-    const char **names; /* of the configuration: "host" or "*.suffix" */
+    struct http_name *names;
     size_t n_names;
     bool exclusive; /* nothing else may be called: the host comes from the submission */
 };
@@ -34,8 +42,10 @@ void http_allow_release(struct http_allow *allow);
  * "a loopback address", "not among the hosts that allow names".
  *   - An address or network of the list permits the addresses that it holds, whatever they are; an IPv4 one also where
  *     they are written as IPv4-mapped IPv6.
- *   - A host name of the list permits that host, whatever it resolves to.
- *   - *.suffix permits hosts below it (not the suffix itself), as far as they resolve to public addresses.
+ *   - A host name of the list permits that host, and *.suffix the hosts below it (not the suffix itself), as far as they
+ *     have public addresses: who holds the name says what it resolves to, and shall not choose among the addresses that
+ *     only this machine can reach.  The name localhost is this machine's own, and permits loopback.
+ *   - NAME=NETWORK permits that host, or the hosts below *.suffix, at the addresses of the network, whatever they are.
  *   - Everything else: public addresses, unless the list is exclusive. */
 const char *http_allow_refuses(const struct http_allow *allow, const char *host, const struct sockaddr *address);
 

@@ -282,6 +282,9 @@ int http_exchange(const struct http_task *task, const struct http_request *reque
     struct exchange x = {.task = task, .request = request, .attempt = attempt, .answer = ret, .easy = set->easy};
     prepare(&x);
     int err = curl->multi_add_handle(set->multi, set->easy) == CURLM_OK ? transfer(&x, set->multi) : -ENOMEM;
+    long request_size = 0;
+    (void)curl->easy_getinfo(x.easy, CURLINFO_REQUEST_SIZE, &request_size);
+    ret->sent = request_size > 0;
     ret->status = status_of(&x);
     (void)curl->multi_remove_handle(set->multi, set->easy);
     curl->easy_reset(set->easy); /* forgets what points into this call; keeps the connections */

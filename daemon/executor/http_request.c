@@ -118,23 +118,34 @@ static const char *fault_of(CURLUcode code)
 /* Takes the URL apart with the parser that the connection is made by, so that both see the same host. */
 static const char *parse_url(struct http_request *r, const struct buf *text)
 {
-    char *scheme = NULL;
+    char *scheme = NULL, *port = NULL;
     if (text->len > URL_MAX)
         return "is too long";
+    size_t scheme_len = strncasecmp(text->data, "http://", 7) == 0    ? 7
+                        : strncasecmp(text->data, "https://", 8) == 0 ? 8
+                                                                      : 0;
+    if (!scheme_len) /* libcurl would take one slash or three, too */
+        return fault_of(CURLUE_UNSUPPORTED_SCHEME);
+    if (text->data[scheme_len] == '/')
+        return fault_of(CURLUE_NO_HOST);
+    if (memchr(text->data + scheme_len, '@', strcspn(text->data + scheme_len, "/?#")))
+        return fault_of(CURLUE_USER_NOT_ALLOWED); /* an empty one, too */
     for (size_t i = 0; i < text->len; i++)
         if ((unsigned char)text->data[i] <= 0x20 || text->data[i] == 0x7f)
             return "has a space or a control character";
     CURLUcode code = r->curl->url_set(r->url, CURLUPART_URL, text->data, CURLU_DISALLOW_USER | CURLU_URLENCODE);
     if (code == CURLUE_OK)
         code = r->curl->url_get(r->url, CURLUPART_SCHEME, &scheme, 0);
-    bool web = code == CURLUE_OK && (strcmp(scheme, "http") == 0 || strcmp(scheme, "https") == 0);
-    r->curl->free(scheme);
-    if (code == CURLUE_OK && !web)
-        code = CURLUE_UNSUPPORTED_SCHEME;
     if (code == CURLUE_OK)
         code = r->curl->url_get(r->url, CURLUPART_HOST, &r->host, 0);
     if (code == CURLUE_OK)
+        code = r->curl->url_get(r->url, CURLUPART_PORT, &port, CURLU_DEFAULT_PORT);
+    if (code == CURLUE_OK) {
         (void)r->curl->url_set(r->url, CURLUPART_FRAGMENT, NULL, 0);
+        buf_printf(&r->origin, "%s://%.255s:%s", scheme, r->host, port);
+    }
+    r->curl->free(scheme);
+    r->curl->free(port);
     return code == CURLUE_OK ? NULL : fault_of(code);
 }
 
@@ -398,8 +409,8 @@ bool http_request_fill(const struct http_task *task, struct attempt *attempt, co
     bool read = !task->uses_after || attempt_after(attempt, &after, error, sizeof error);
     const struct template_values values = {attempt->spec->args, buf_slice(&after)};
     bool good = read && fill_url(task, &values, &r, error) && r.url && fill_body(task, &values, &r.body, error) &&
-                buf_ok(&r.body) && add_configured(task, &values, &r, error) && add_context(attempt->type, &r) &&
-                add_own(task, attempt, &r);
+                buf_ok(&r.body) && buf_ok(&r.origin) && add_configured(task, &values, &r, error) &&
+                add_context(attempt->type, &r) && add_own(task, attempt, &r);
     buf_release(&after);
     if (good) {
         *ret = r;
@@ -419,5 +430,6 @@ void http_request_release(struct http_request *request)
     request->curl->url_cleanup(request->url);
     request->curl->slist_free_all(request->fields);
     buf_release(&request->body);
+    buf_release(&request->origin);
     *request = (struct http_request){0};
 }

@@ -185,23 +185,35 @@ static void end_status(struct attempt *attempt, const struct http_answer *answer
         attempt->retry_after_us = http_retry_after_us(answer->retry_after, clock_wall_us());
 }
 
-static void end_network(struct attempt *attempt, const struct http_request *request, const struct http_answer *answer)
+/* Who chose the host need not be told what it resolves to in this network; the log has it. */
+static void end_refused(const struct http_task *task, struct attempt *attempt, const struct http_request *request,
+                        const struct http_answer *answer)
 {
-    if (answer->refused) {
-        attempt_fail(attempt, true, ERROR_TYPE_HTTP, "%.100s may not be called: %s%s%s; %s must name it", request->host,
-                     answer->refused_address, answer->refused_address[0] ? " is " : "", answer->refused,
-                     attempt->type->internal ? "callback_allow" : "the task's allow");
-        LOG_WARNING("an HTTP task was refused its target", LOG_TEXT("host", request->host),
-                    LOG_TEXT("address", answer->refused_address), LOG_TEXT("reason", answer->refused));
-        return;
-    }
-    bool final = answer->code == CURLE_URL_MALFORMAT || answer->code == CURLE_UNSUPPORTED_PROTOCOL;
-    const char *what = answer->detail[0] ? answer->detail : request->curl->easy_strerror(answer->code);
-    attempt_fail(attempt, final, answer->code == CURLE_OUT_OF_MEMORY ? ERROR_TYPE_OOM : ERROR_TYPE_HTTP, "%.100s: %s",
-                 request->host, what);
+    bool theirs = task->config->url_from_args || attempt->type->internal;
+    const char *address = theirs ? "" : answer->refused_address;
+    attempt_fail(attempt, true, ERROR_TYPE_HTTP, "%.200s may not be called: %s%s%s; %s must name it",
+                 request->origin.data, address[0] ? address : "it", " is ", answer->refused,
+                 attempt->type->internal ? "callback_allow" : "the task's allow");
+    LOG_WARNING("an HTTP task was refused its target", LOG_TEXT("task", attempt->type->name),
+                LOG_TEXT("target", request->origin.data), LOG_TEXT("address", answer->refused_address),
+                LOG_TEXT("reason", answer->refused));
 }
 
-static void end(struct attempt *attempt, const struct http_request *request, const struct http_answer *answer)
+static void end_network(const struct http_task *task, struct attempt *attempt, const struct http_request *request,
+                        const struct http_answer *answer)
+{
+    if (answer->refused) {
+        end_refused(task, attempt, request, answer);
+        return;
+    }
+    bool final = answer->code == CURLE_URL_MALFORMAT; /* a host that the resolver finds malformed */
+    const char *what = answer->detail[0] ? answer->detail : request->curl->easy_strerror(answer->code);
+    attempt_fail(attempt, final, answer->code == CURLE_OUT_OF_MEMORY ? ERROR_TYPE_OOM : ERROR_TYPE_HTTP, "%.200s: %s",
+                 request->origin.data, what);
+}
+
+static void end(const struct http_task *task, struct attempt *attempt, const struct http_request *request,
+                const struct http_answer *answer)
 {
     bool good = answer->status >= 200 && answer->status < 300;
     if (answer->canceled)
@@ -213,7 +225,7 @@ static void end(struct attempt *attempt, const struct http_request *request, con
     else if (good && answer->code == CURLE_OK)
         attempt_succeed_text(attempt, buf_slice(&answer->body));
     else
-        end_network(attempt, request, answer);
+        end_network(task, attempt, request, answer);
 }
 
 /* ---- the call's span ---- */
@@ -261,22 +273,6 @@ static void record_span(const struct http_task *task, const struct attempt *atte
     request->curl->free(url);
 }
 
-/* For the audit view: the URL's scheme, host and port; its path may hold what only the receiver should know. */
-static void note_sent(const struct http_request *request, struct attempt *attempt)
-{
-    const struct curl_functions *curl = request->curl;
-    char *scheme = NULL, *port = NULL;
-    struct buf target = BUF_INIT;
-    if (curl->url_get(request->url, CURLUPART_SCHEME, &scheme, 0) == CURLUE_OK &&
-        curl->url_get(request->url, CURLUPART_PORT, &port, CURLU_DEFAULT_PORT) == CURLUE_OK)
-        buf_printf(&target, "%s://%s:%s", scheme, request->host, port);
-    if (buf_ok(&target))
-        attempt_sent(attempt, "http", buf_slice(&target));
-    curl->free(scheme);
-    curl->free(port);
-    buf_release(&target);
-}
-
 void http_task_run(const struct http_task *task, struct attempt *attempt,
                    bool (*prepare)(struct attempt *attempt, struct http_request *request))
 {
@@ -294,17 +290,18 @@ void http_task_run(const struct http_task *task, struct attempt *attempt,
         http_request_release(&request);
         return;
     }
-    note_sent(&request, attempt);
     int64_t start_ns = clock_mono_ns(), start_us = clock_wall_us();
     int err = http_exchange(task, &request, attempt, &answer);
     if (attempt->spans)
         record_span(task, attempt, &request, err < 0 ? NULL : &answer, start_us);
     if (err < 0) {
-        attempt_fail(attempt, false, err == -ENOMEM ? ERROR_TYPE_OOM : ERROR_TYPE_HTTP, "%.100s: cannot be called: %s",
-                     request.host, strerrordesc_np(-err));
+        attempt_fail(attempt, false, err == -ENOMEM ? ERROR_TYPE_OOM : ERROR_TYPE_HTTP, "%.200s: cannot be called: %s",
+                     request.origin.data, strerrordesc_np(-err));
     } else {
-        end(attempt, &request, &answer);
-        LOG_DEBUG("HTTP call", LOG_TEXT("method", task->config->method), LOG_TEXT("host", request.host),
+        if (answer.sent)
+            attempt_sent(attempt, "http", buf_slice(&request.origin));
+        end(task, attempt, &request, &answer);
+        LOG_DEBUG("HTTP call", LOG_TEXT("method", task->config->method), LOG_TEXT("target", request.origin.data),
                   LOG_NUMBER("status", answer.status), LOG_TEXT("call_span_id", request.span),
                   LOG_NUMBER("us", (clock_mono_ns() - start_ns) / 1000));
         http_answer_release(&answer);

@@ -61,7 +61,8 @@ void http_task_run(const struct http_task *task, struct attempt *attempt,
 struct http_request {
     const struct curl_functions *curl;
     CURLU *url;
-    char *host; /* as the URL has it; of curl */
+    char *host;        /* as the URL has it; of curl */
+    struct buf origin; /* scheme, host and port, for people: the rest may hold what is nobody's business */
     struct curl_slist *fields;
     struct buf body;
     char span[17]; /* of the call (kind CLIENT), the parent-id that is sent; "" where no trace is sent */
@@ -81,6 +82,7 @@ struct http_answer {
     CURLcode code;
     int status;      /* 0: no answer came */
     struct buf body; /* whole for 2xx, else its beginning */
+    bool sent;       /* the request has left, a part of it at least */
     bool canceled;   /* the attempt's cancel object ended it */
     bool too_much;   /* the result was larger than allowed */
     char retry_after[64];

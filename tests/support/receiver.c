@@ -18,11 +18,13 @@
 
 #include <cmocka.h>
 
-#define CONNECTIONS 16
+#define CONNECTIONS 32
 #define REQUEST_MAX ((size_t)16 * 1024 * 1024)
+#define WAIT_MS 30000
 
 struct peer {
     int fd;
+    bool hangs; /* it is not answered any more */
     char *data;
     size_t len;
 };
@@ -42,19 +44,84 @@ static void peer_close(struct peer *peer)
     *peer = (struct peer){.fd = -1};
 }
 
-/* The answer that is due, malloced; NULL: the connection is to be closed. */
-static char *next_answer_locked(struct receiver *r)
+/* ---- answers ---- */
+
+/* The answer that is due; its text is the caller's. */
+static struct receiver_answer next_answer_locked(struct receiver *r)
 {
-    if (r->at_script < r->n_script)
+    static const char standard[] = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}";
+    if (r->at_script < r->n_script && !(r->last_stands && r->at_script + 1 == r->n_script))
         return r->script[r->at_script++];
-    return strdup("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}");
+    struct receiver_answer a = {.len = sizeof standard - 1};
+    const char *text = standard;
+    if (r->at_script < r->n_script) {
+        a = r->script[r->at_script];
+        text = a.text;
+    }
+    a.text = text ? malloc(a.len + 1) : NULL;
+    if (a.text) {
+        memcpy(a.text, text, a.len);
+        a.text[a.len] = '\0';
+    }
+    return a;
 }
 
-/* Takes one whole request out of what has come.  False: it is not all there yet. */
+static bool send_all(int fd, const char *bytes, size_t len)
+{
+    while (len) {
+        struct pollfd on = {.fd = fd, .events = POLLOUT};
+        if (poll(&on, 1, WAIT_MS) <= 0)
+            return false;
+        ssize_t n = send(fd, bytes, len, MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (n < 0)
+            return false;
+        bytes += n;
+        len -= (size_t)n;
+    }
+    return true;
+}
+
+static bool is_stopping(const struct receiver *r)
+{
+    struct pollfd on = {.fd = r->wake[0], .events = POLLIN};
+    return poll(&on, 1, 0) > 0;
+}
+
+/* False: the connection is to be closed. */
+static bool say(const struct receiver *r, struct peer *peer, const struct receiver_answer *a)
+{
+    const struct timespec pause = {.tv_nsec = 2000000};
+    bool open = a->text != NULL;
+    if (a->after == RECEIVER_DRIP) {
+        for (size_t i = 0; i < a->len && open; i++, (void)nanosleep(&pause, NULL))
+            open = send_all(peer->fd, a->text + i, 1);
+        return open;
+    }
+    do {
+        open = open && send_all(peer->fd, a->text, a->len);
+    } while (open && a->after == RECEIVER_REPEAT && !is_stopping(r));
+    peer->hangs = a->after == RECEIVER_HANG;
+    return open && a->after != RECEIVER_CLOSE;
+}
+
+/* ---- requests ---- */
+
+static void keep_locked(struct receiver *r, const char *data, size_t head, size_t length, bool taken)
+{
+    char *body;
+    if (r->n == RECEIVER_REQUESTS)
+        return;
+    /* not taken: its spans do not count */
+    if (asprintf(&body, "%s%.*s", taken ? "" : "!", (int)length, data + head) < 0)
+        body = NULL;
+    r->requests[r->n++] = (struct received){strndup(data, head + length), strndup(data, head), body, now_ms()};
+}
+
+/* Takes one whole request out of what has come.  False: it is not all there yet, or no other one is to be taken. */
 static bool take_request(struct receiver *r, struct peer *peer)
 {
     char *end = peer->data ? memmem(peer->data, peer->len, "\r\n\r\n", 4) : NULL;
-    if (!end)
+    if (!end || peer->hangs)
         return false;
     size_t head = (size_t)(end - peer->data) + 4, length = 0;
     for (char *line = peer->data; line < end; line = strstr(line, "\r\n") + 2)
@@ -63,28 +130,17 @@ static bool take_request(struct receiver *r, struct peer *peer)
     if (peer->len < head + length)
         return false;
     (void)pthread_mutex_lock(&r->lock);
-    char *answer = next_answer_locked(r);
-    if (r->n < RECEIVER_REQUESTS)
-        r->requests[r->n++] =
-            (struct received){strndup(peer->data, head), strndup(peer->data + head, length), now_ms()};
-    if (r->n && (!answer || strncmp(answer, "HTTP/1.1 2", 10) != 0)) { /* not taken: its spans do not count */
-        char *body = r->requests[r->n - 1].body, *marked;
-        if (asprintf(&marked, "!%s", body) > 0) {
-            free(body);
-            r->requests[r->n - 1].body = marked;
-        }
-    }
+    struct receiver_answer answer = next_answer_locked(r);
+    keep_locked(r, peer->data, head, length, answer.text && strncmp(answer.text, "HTTP/1.1 2", 10) == 0);
     (void)pthread_mutex_unlock(&r->lock);
-    if (answer) {
-        (void)send(peer->fd, answer, strlen(answer), MSG_NOSIGNAL);
-        memmove(peer->data, peer->data + head + length, peer->len - head - length + 1);
-        peer->len -= head + length;
-    } else {
-        peer_close(peer);
-    }
-    free(answer);
     (void)pthread_cond_broadcast(&r->changed);
-    return answer != NULL;
+    memmove(peer->data, peer->data + head + length, peer->len - head - length + 1);
+    peer->len -= head + length;
+    bool open = say(r, peer, &answer);
+    if (!open)
+        peer_close(peer);
+    free(answer.text);
+    return open;
 }
 
 static void read_more(struct receiver *r, struct peer *peer)
@@ -100,6 +156,10 @@ static void read_more(struct receiver *r, struct peer *peer)
     ssize_t n = recv(peer->fd, peer->data + peer->len, 65536, 0);
     if (n <= 0) {
         peer_close(peer);
+        (void)pthread_mutex_lock(&r->lock);
+        r->n_gone++;
+        (void)pthread_mutex_unlock(&r->lock);
+        (void)pthread_cond_broadcast(&r->changed);
         return;
     }
     peer->len += (size_t)n;
@@ -114,6 +174,9 @@ static void accept_one(struct receiver *r, struct peer *peers)
     for (size_t i = 0; i < CONNECTIONS && fd >= 0; i++)
         if (peers[i].fd < 0) {
             peers[i].fd = fd;
+            (void)pthread_mutex_lock(&r->lock);
+            r->n_connections++;
+            (void)pthread_mutex_unlock(&r->lock);
             return;
         }
     if (fd >= 0)
@@ -147,14 +210,28 @@ static void *receive(void *arg)
 
 void receiver_start(struct receiver *r)
 {
-    *r = (struct receiver){.fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t len = sizeof address;
+    receiver_start_at(r, "127.0.0.1");
+}
+
+void receiver_start_at(struct receiver *r, const char *address)
+{
+    union {
+        struct sockaddr any;
+        struct sockaddr_in four;
+        struct sockaddr_in6 six;
+    } at = {0};
+    bool six = strchr(address, ':') != NULL;
+    socklen_t len = six ? sizeof at.six : sizeof at.four;
+    at.any.sa_family = six ? AF_INET6 : AF_INET;
+    assert_int_equal(inet_pton(at.any.sa_family, address, six ? (void *)&at.six.sin6_addr : (void *)&at.four.sin_addr),
+                     1);
+    *r = (struct receiver){.fd = socket(at.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0)};
     assert_true(r->fd >= 0);
-    assert_int_equal(bind(r->fd, (struct sockaddr *)&address, len), 0);
-    assert_int_equal(listen(r->fd, 16), 0);
-    assert_int_equal(getsockname(r->fd, (struct sockaddr *)&address, &len), 0);
-    (void)snprintf(r->url, sizeof r->url, "http://127.0.0.1:%d", ntohs(address.sin_port));
+    assert_int_equal(bind(r->fd, &at.any, len), 0);
+    assert_int_equal(listen(r->fd, 64), 0);
+    assert_int_equal(getsockname(r->fd, &at.any, &len), 0);
+    r->port = ntohs(six ? at.six.sin6_port : at.four.sin_port);
+    (void)snprintf(r->url, sizeof r->url, six ? "http://[%.40s]:%d" : "http://%.40s:%d", address, r->port);
     assert_int_equal(pipe(r->wake), 0);
     pthread_condattr_t clock;
     (void)pthread_condattr_init(&clock);
@@ -172,27 +249,60 @@ void receiver_stop(struct receiver *r)
     (void)close(r->wake[0]);
     (void)close(r->wake[1]);
     (void)close(r->fd);
-    for (size_t i = 0; i < r->n; i++) {
-        free(r->requests[i].head);
-        free(r->requests[i].body);
-    }
-    while (r->at_script < r->n_script)
-        free(r->script[r->at_script++]);
+    receiver_forget(r);
     (void)pthread_cond_destroy(&r->changed);
     (void)pthread_mutex_destroy(&r->lock);
 }
 
+void receiver_forget(struct receiver *r)
+{
+    (void)pthread_mutex_lock(&r->lock);
+    for (size_t i = 0; i < r->n; i++) {
+        free(r->requests[i].whole);
+        free(r->requests[i].head);
+        free(r->requests[i].body);
+    }
+    while (r->at_script < r->n_script)
+        free(r->script[r->at_script++].text);
+    r->n = r->n_script = r->at_script = 0;
+    r->last_stands = false;
+    (void)pthread_mutex_unlock(&r->lock);
+}
+
+static void add_answer(struct receiver *r, struct receiver_answer answer, bool stands)
+{
+    (void)pthread_mutex_lock(&r->lock);
+    bool room = r->n_script < RECEIVER_ANSWERS;
+    if (room)
+        r->script[r->n_script++] = answer;
+    r->last_stands = stands;
+    (void)pthread_mutex_unlock(&r->lock);
+    assert_true(room);
+}
+
 void receiver_answer(struct receiver *r, const char *head, const char *body)
 {
-    char *text = NULL;
+    struct receiver_answer answer = {.after = RECEIVER_KEEP};
     if (head && !*head)
-        text = strdup("");
+        answer.text = strdup("");
     else if (head)
-        assert_true(asprintf(&text, "%sContent-Length: %zu\r\n\r\n%s", head, strlen(body), body) > 0);
-    (void)pthread_mutex_lock(&r->lock);
-    assert_true(r->n_script < sizeof r->script / sizeof r->script[0]);
-    r->script[r->n_script++] = text;
-    (void)pthread_mutex_unlock(&r->lock);
+        assert_true(asprintf(&answer.text, "%sContent-Length: %zu\r\n\r\n%s", head, strlen(body), body) > 0);
+    answer.len = answer.text ? strlen(answer.text) : 0;
+    add_answer(r, answer, false);
+}
+
+void receiver_say_bytes(struct receiver *r, const char *bytes, size_t len, enum receiver_after after)
+{
+    struct receiver_answer answer = {malloc(len + 1), len, after};
+    assert_non_null(answer.text);
+    memcpy(answer.text, bytes, len);
+    answer.text[len] = '\0';
+    add_answer(r, answer, true);
+}
+
+void receiver_say(struct receiver *r, const char *text, enum receiver_after after)
+{
+    receiver_say_bytes(r, text, strlen(text), after);
 }
 
 /* False: the time is over. */
@@ -219,6 +329,56 @@ bool receiver_wait(struct receiver *r, size_t n, int limit_ms)
     bool there = r->n >= n;
     (void)pthread_mutex_unlock(&r->lock);
     return there;
+}
+
+const char *receiver_request(struct receiver *r, size_t index)
+{
+    if (!receiver_wait(r, index + 1, WAIT_MS))
+        fail_msg("%zu of %zu requests came", receiver_count(r), index + 1);
+    return r->requests[index].whole;
+}
+
+size_t receiver_connections(struct receiver *r)
+{
+    (void)pthread_mutex_lock(&r->lock);
+    size_t n = r->n_connections;
+    (void)pthread_mutex_unlock(&r->lock);
+    return n;
+}
+
+void receiver_wait_gone(struct receiver *r, size_t n)
+{
+    long long until = now_ms() + WAIT_MS;
+    (void)pthread_mutex_lock(&r->lock);
+    while (r->n_gone < n && wait_locked(r, until)) {
+    }
+    size_t got = r->n_gone;
+    (void)pthread_mutex_unlock(&r->lock);
+    if (got < n)
+        fail_msg("%zu of %zu connections were ended", got, n);
+}
+
+char *request_line(const char *request, const char *name)
+{
+    size_t len = strlen(name);
+    char *found = NULL;
+    for (const char *line = strstr(request, "\r\n"); line && strncmp(line, "\r\n\r\n", 4) != 0;
+         line = strstr(line + 2, "\r\n")) {
+        const char *at = line + 2;
+        if (strncasecmp(at, name, len) != 0 || at[len] != ':')
+            continue;
+        at += len + 1 + strspn(at + len + 1, " ");
+        if (found)
+            fail_msg("%s twice in: %s", name, request);
+        found = strndup(at, strcspn(at, "\r"));
+    }
+    return found;
+}
+
+const char *request_content(const char *request)
+{
+    const char *end = strstr(request, "\r\n\r\n");
+    return end ? end + 4 : "";
 }
 
 static void add_spans(json_t *all, const char *body)

@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "config/config.h"
+#include "config/grammar.h"
 #include "config/options.h"
 #include "proto/buf.h"
 
@@ -144,6 +145,49 @@ static void test_single_value_for_list_and_append(void **state)
     config_unref(config);
 }
 
+/* What `allow` takes, and what it does not: least of all what looks like an address but is none. */
+static void test_allow(void **state)
+{
+    (void)state;
+    static const char *const good[] = {"10.0.0.0/8",    "127.0.0.1", "::1",           "fd00::/8",          "localhost",
+                                       "*.example.com", "a-b.c.",    "under_score.x", "db.x=10.1.0.0/16",  "*.y=::1",
+                                       "0.0.0.0/0",     "x1",        "1.example",     "db.x=fd00:ec2::254"};
+    static const char *const bad[] = {"",
+                                      "10.0.0.0/33",
+                                      "::/129",
+                                      "10.0.0/8",
+                                      "127.1",
+                                      "300.1.1.1",
+                                      "1",
+                                      "0x7f.1.2.3/8",
+                                      "*",
+                                      "*.",
+                                      "**.x",
+                                      "a.*.x",
+                                      ".x",
+                                      "a..b",
+                                      "http://x",
+                                      "x:80",
+                                      "[::1]",
+                                      "x/8",
+                                      "x=",
+                                      "x=y",
+                                      "x=10.0.0.0/",
+                                      "=10.0.0.1",
+                                      "10.0.0.1=::1",
+                                      "x=10.0.0.1=::1",
+                                      "10.0.0.0/8x",
+                                      "a b",
+                                      "x=10.0.0.0/8 ",
+                                      "10.0.0.0/-1"};
+    for (size_t i = 0; i < sizeof good / sizeof good[0]; i++)
+        if (check_allow(good[i]))
+            fail_msg("\"%s\" %s", good[i], check_allow(good[i]));
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+        if (!check_allow(bad[i]))
+            fail_msg("\"%s\" is taken", bad[i]);
+}
+
 static void test_sections(void **state)
 {
     (void)state;
@@ -157,7 +201,7 @@ static void test_sections(void **state)
                   " propagate = {trace, tenant} kill_grace = 2s allow_dash = true }\n"
                   "task \"notify\" { url = \"https://h.example.com/x\" headers = {\"X-Source: satchel\"} }\n"
                   "task \"call\" { url = \"{{args.url}}\" method = PUT body = \"{{args.body}}\"\n"
-                  "  allow = {\"127.0.0.0/8\", \"*.example.com\", \"::1\"} }\n"
+                  "  allow = {\"127.0.0.0/8\", \"*.example.com\", \"db.x=10.1.0.0/16\", \"*.y=::1\"} }\n"
                   "plugin \"/usr/lib/p.so\" { config = \"a=b\" }\nplugin \"/usr/lib/q.so\" {}\n");
     assert_int_equal(config->n_headers, 2);
     assert_string_equal(config->headers[0].variable, "region");
@@ -184,7 +228,7 @@ static void test_sections(void **state)
     assert_int_equal(notify->propagate, PROPAGATE_ALL);
     assert_int_equal(notify->n_final_exit, 4);
     assert_int_equal(call->propagate, PROPAGATE_TRACE);
-    assert_int_equal(call->allow.n, 3);
+    assert_int_equal(call->allow.n, 4);
     assert_int_equal(config->n_plugins, 2);
     assert_string_equal(config->plugins[0].argument, "a=b");
     assert_null(config->plugins[1].argument);
@@ -359,10 +403,11 @@ static void test_auth_problems(void **state)
            " peer \"nobody-here\" { tenants = {\"a\"} }\n peer \"@no-such-group\" { tenants = {\"a\"} }\n"
            " peer \"1\" { }\n peer \"2\" { tenants = {\"a\", \"*\"} scopes = {\"write\"} }\n"
            " peer \"3\" { tenants = {\"a b\"} owner = 1 }\n peer \"2\" { tenants = {\"a\"} }\n colour = 1 }\n",
-           13, "is not a user of this system", "bad.conf:2", "bad.conf:3: auth: metrics \"all\"", "bad.conf:4", "bad.conf:5: peer",
-           "bad.conf:6: peer: \"@no-such-group\" is not a group", "bad.conf:7: peer \"1\": tenants is missing",
-           "bad.conf:8: peer \"2\": scopes", "stands alone", "bad.conf:9: peer \"3\": tenants",
-           "unknown setting \"owner\"", "bad.conf:10: peer \"2\": is configured twice", "unknown setting \"colour\"");
+           13, "is not a user of this system", "bad.conf:2", "bad.conf:3: auth: metrics \"all\"", "bad.conf:4",
+           "bad.conf:5: peer", "bad.conf:6: peer: \"@no-such-group\" is not a group",
+           "bad.conf:7: peer \"1\": tenants is missing", "bad.conf:8: peer \"2\": scopes", "stands alone",
+           "bad.conf:9: peer \"3\": tenants", "unknown setting \"owner\"",
+           "bad.conf:10: peer \"2\": is configured twice", "unknown setting \"colour\"");
     put_file("tokens", "satchel-tokens 1 xx\n");
     char *tokens = path_of("tokens"), text[256];
     (void)snprintf(text, sizeof text, "auth { token_file = \"%s\" }\n", tokens);
@@ -641,6 +686,7 @@ int main(void)
         cmocka_unit_test(test_defaults),
         cmocka_unit_test(test_settings),
         cmocka_unit_test(test_single_value_for_list_and_append),
+        cmocka_unit_test(test_allow),
         cmocka_unit_test(test_sections),
         cmocka_unit_test(test_no_final_exit),
         cmocka_unit_test(test_environment_is_expanded),
