@@ -62,9 +62,12 @@ static struct task_spec *make_spec(unsigned n, unsigned tenants)
 {
     char tenant[32];
     int len = snprintf(tenant, sizeof tenant, "tenant-%04u", n % tenants);
-    const struct task_spec_text text = {slice_of(tenant, (size_t)len), SLICE_LITERAL("satchel.noop"),
-                                        SLICE_LITERAL(args_text),      SLICE_LITERAL("{\"team\":\"images\"}"),
-                                        SLICE_LITERAL(context_text),   SLICE_LITERAL(origins_text)};
+    const struct task_spec_text text = {.tenant = slice_of(tenant, (size_t)len),
+                                        .name = SLICE_LITERAL("satchel.noop"),
+                                        .args = SLICE_LITERAL(args_text),
+                                        .labels = SLICE_LITERAL("{\"team\":\"images\"}"),
+                                        .context = SLICE_LITERAL(context_text),
+                                        .origins = SLICE_LITERAL(origins_text)};
     struct task_spec *spec = task_spec_new(&text);
     if (!spec)
         fail("no memory");

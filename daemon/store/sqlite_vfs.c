@@ -1,16 +1,28 @@
 /* Every file that SQLite opens is wrapped: [struct file][the real file].  All calls go through; only xWrite and
  * xSync look twice.  Memory-mapped reads are not offered (version 2 of the methods): an I/O error would be a
  * signal instead of a result.
+ *
+ * SQLite writes each frame of the log as two pieces, a header and a page.  They follow each other, so they are gathered
+ * and written as one when the log is synced, which is before anybody may look at them: with synchronous=FULL a commit
+ * syncs the log first and publishes its frames (in the shared index) after that.  Whatever else looks at the file
+ * through this handle finds what was gathered written first.
  * Called by SQLite on the thread that uses the connection. */
 #include "store/sqlite_vfs.h"
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define GATHER_MAX (120 * 1024) /* SQLite writes less than 128 KiB in one call */
 
 struct file {
     sqlite3_file base;
     struct sqlite_vfs *vfs;
     bool is_wal;
+    char *gathered; /* of the log: not yet written; NULL until the first write */
+    int gathered_len;
+    sqlite3_int64 gathered_at;
 };
 
 static sqlite3_file *real_of(sqlite3_file *file)
@@ -31,34 +43,77 @@ static int full_or(int rc, int number)
     return number == ENOSPC || number == EDQUOT || number == EFBIG ? SQLITE_FULL : rc;
 }
 
+static int write_through(sqlite3_file *file, const void *from, int n, sqlite3_int64 at)
+{
+    errno = 0;
+    int rc = real_of(file)->pMethods->xWrite(real_of(file), from, n, at);
+    return rc == SQLITE_IOERR_WRITE ? full_or(rc, errno) : rc;
+}
+
+/* Where it fails, SQLite takes the transaction back and writes other frames to the same place. */
+static int flush(sqlite3_file *file)
+{
+    struct file *f = (struct file *)file;
+    int n = f->gathered_len;
+    f->gathered_len = 0;
+    return n ? write_through(file, f->gathered, n, f->gathered_at) : SQLITE_OK;
+}
+
+/* False: it does not go on where the last one ended, or there is no room. */
+static bool gather(struct file *f, const void *from, int n, sqlite3_int64 at)
+{
+    if (!f->gathered && !(f->gathered = malloc(GATHER_MAX)))
+        return false;
+    if (f->gathered_len == 0)
+        f->gathered_at = at;
+    if (f->gathered_at + f->gathered_len != at || n > GATHER_MAX - f->gathered_len)
+        return false;
+    memcpy(f->gathered + f->gathered_len, from, (size_t)n);
+    f->gathered_len += n;
+    return true;
+}
+
 static int on_close(sqlite3_file *file)
 {
+    (void)flush(file); /* of a transaction that was never committed */
+    free(((struct file *)file)->gathered);
+    ((struct file *)file)->gathered = NULL;
     return real_of(file)->pMethods->xClose(real_of(file));
 }
 
 static int on_read(sqlite3_file *file, void *to, int n, sqlite3_int64 at)
 {
+    int rc = flush(file);
+    if (rc)
+        return rc;
     return real_of(file)->pMethods->xRead(real_of(file), to, n, at);
 }
 
 static int on_write(sqlite3_file *file, const void *from, int n, sqlite3_int64 at)
 {
     int rc = injected(file, SQLITE_DISK_WRITE);
-    if (rc)
+    struct file *f = (struct file *)file;
+    if (rc || (f->is_wal && gather(f, from, n, at)))
         return rc;
-    errno = 0;
-    rc = real_of(file)->pMethods->xWrite(real_of(file), from, n, at);
-    return rc == SQLITE_IOERR_WRITE ? full_or(rc, errno) : rc;
+    rc = flush(file);
+    if (rc || (f->is_wal && gather(f, from, n, at)))
+        return rc;
+    return write_through(file, from, n, at);
 }
 
 static int on_truncate(sqlite3_file *file, sqlite3_int64 size)
 {
+    int rc = flush(file);
+    if (rc)
+        return rc;
     return real_of(file)->pMethods->xTruncate(real_of(file), size);
 }
 
 static int on_sync(sqlite3_file *file, int flags)
 {
     int rc = injected(file, SQLITE_DISK_SYNC);
+    if (!rc)
+        rc = flush(file);
     if (rc)
         return rc;
     atomic_fetch_add_explicit(&((struct file *)file)->vfs->syncs, 1, memory_order_relaxed);
@@ -67,6 +122,9 @@ static int on_sync(sqlite3_file *file, int flags)
 
 static int on_size(sqlite3_file *file, sqlite3_int64 *size)
 {
+    int rc = flush(file);
+    if (rc)
+        return rc;
     return real_of(file)->pMethods->xFileSize(real_of(file), size);
 }
 
@@ -149,6 +207,8 @@ static int on_open(sqlite3_vfs *base, const char *name, sqlite3_file *file, int 
     f->base.pMethods = NULL;
     f->vfs = vfs;
     f->is_wal = flags & SQLITE_OPEN_WAL;
+    f->gathered = NULL;
+    f->gathered_len = 0;
     int rc = vfs->real->xOpen(vfs->real, name, real_of(file), flags, ret_flags);
     if (real_of(file)->pMethods) /* set also where opening failed: then it wants to be closed */
         f->base.pMethods = &methods;
