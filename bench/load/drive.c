@@ -138,13 +138,15 @@ static void end_operation(struct drive *drive, struct client *client, bool good,
     client->busy = false;
     drive->n_busy--;
     drive->idle[drive->n_idle++] = (unsigned)(client - load->clients);
-    /* An open loop counts what should have begun in the window, a closed one what ended in it. */
-    bool counts = load->options.rate > 0 ? client->intended_ns >= drive->window_ns : now < drive->end_ns;
-    if (!good || !drive->in_window || !counts)
+    if (!good || !drive->in_window || (load->options.rate > 0 && client->intended_ns < drive->window_ns))
+        return;
+    /* What ends after the window counts with its latency, else the slowest would not be seen; an open loop counts what
+     * should have begun in the window in every respect. */
+    histogram_record(load->latency[client->operation], now - client->intended_ns);
+    if (now >= drive->end_ns && load->options.rate <= 0)
         return;
     load->operations++;
     load->tasks += client->tasks;
-    histogram_record(load->latency[client->operation], now - client->intended_ns);
 }
 
 static bool take_answer(struct load *load, struct client *client)
