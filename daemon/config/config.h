@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "proto/token_file.h"
 
@@ -40,6 +41,29 @@ enum propagate {
     PROPAGATE_ALL = (1u << 6) - 1
 };
 
+#define CONFIG_LIMITS_MAX 16
+
+struct config_limit { /* setrlimit(2) */
+    int resource;
+    uint64_t value; /* RLIM_INFINITY: none */
+};
+
+struct config_confine { /* who a command is, and how much it may use */
+    char *user, *group; /* as written; NULL: satcheld's own */
+    bool identity;      /* the five below are to be taken on */
+    uid_t uid;
+    gid_t gid, *groups; /* the supplementary ones: the user's, or none */
+    size_t n_groups;
+    char *login, *home; /* the user's; NULL: unknown */
+    bool has_umask, has_nice, has_oom_score_adj;
+    unsigned umask;
+    int nice, oom_score_adj;
+    struct config_limit limits[CONFIG_LIMITS_MAX];
+    size_t n_limits;
+    /* through its control group; 0: no limit */
+    int64_t memory_max, cpu_max_milli, pids_max;
+};
+
 struct config_task { /* task "thumbnail" { ... }: exactly one of command and url */
     char *name;
     struct config_list command; /* argv with {{args.NAME}} templates */
@@ -56,7 +80,8 @@ struct config_task { /* task "thumbnail" { ... }: exactly one of command and url
     unsigned propagate; /* enum propagate */
     bool own_trace;     /* trace = "link": an attempt starts a trace that only links to the submission's */
     bool allow_dash;    /* a template value may start with '-' */
-    char *where;        /* "file:line" for messages */
+    struct config_confine confine;
+    char *where; /* "file:line" for messages */
 };
 
 struct config_plugin { /* plugin "/path.so" { config = "..." } */

@@ -54,18 +54,41 @@ static void skip_word(struct scanner *s)
     while (s->at < s->end && !strchr(ends, *s->at));
 }
 
-bool scan_text(const char *text, size_t len, const char *path, struct problems *problems)
+static void check_characters(struct scanner s, const char *path, struct problems *problems)
+{
+    for (; s.at < s.end; skip(&s, 1)) {
+        unsigned char c = (unsigned char)*s.at;
+        if ((c < 0x20 && c != '\t' && c != '\n' && c != '\r') || c == 0x7f) {
+            problems_add(problems, (struct config_where){path, s.line}, "control character 0x%02x", c);
+            break;
+        }
+    }
+}
+
+/* From `start` to s->at. */
+static void blank(const struct scanner *s, char *start)
+{
+    for (; start < s->at; start++)
+        if (*start != '\n')
+            *start = ' ';
+}
+
+bool scan_text(char *text, size_t len, const char *path, struct problems *problems)
 {
     struct scanner s = {text, text + len, 1};
     unsigned before = problems->count, opened[DEPTH_MAX] = {0}, depth = 0;
+    check_characters(s, path, problems);
     while (s.at < s.end) {
         struct config_where where = {path, s.line};
         unsigned char c = (unsigned char)*s.at;
+        char *start = text + (s.at - text);
         if (c == '#' || looking_at(&s, "//")) {
             (void)skip_past(&s, "\n");
+            blank(&s, start);
         } else if (looking_at(&s, "/*")) {
             if (!skip_past(&s, "*/"))
                 problems_add(problems, where, "comment without its end");
+            blank(&s, start);
         } else if (c == '"' || c == '\'') {
             skip(&s, 1);
             if (!skip_string(&s, (char)c))
@@ -83,13 +106,5 @@ bool scan_text(const char *text, size_t len, const char *path, struct problems *
     if (depth > 0)
         problems_add(problems, (struct config_where){path, depth <= DEPTH_MAX ? opened[depth - 1] : s.line},
                      "{ without its closing }");
-    s = (struct scanner){text, text + len, 1};
-    for (; s.at < s.end; skip(&s, 1)) {
-        unsigned char c = (unsigned char)*s.at;
-        if ((c < 0x20 && c != '\t' && c != '\n' && c != '\r') || c == 0x7f) {
-            problems_add(problems, (struct config_where){path, s.line}, "control character 0x%02x", c);
-            break;
-        }
-    }
     return problems->count == before;
 }

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "config/confine.h"
 #include "config/grammar.h"
 #include "config/options.h"
 #include "config/sections.h"
@@ -28,6 +29,12 @@ const struct source_shape task_shape[] = {{.name = "command", .list = true},
                                           {.name = "propagate", .list = true},
                                           {.name = "trace"},
                                           {.name = "allow_dash"},
+                                          {.name = "user"},
+                                          {.name = "group"},
+                                          {.name = "umask"},
+                                          {.name = "limits", .list = true},
+                                          {.name = "nice"},
+                                          {.name = "oom_score_adj"},
                                           {0}};
 
 static const char *const for_commands[] = {"environment", "workdir", "kill_grace", "final_exit", "allow_dash"};
@@ -149,6 +156,8 @@ static void check_whole(const struct config_task *task, struct section *s)
             section_problem(s, "command", "starts with a program that is empty or would come from a submission");
     } else {
         refuse(s, for_commands, sizeof for_commands / sizeof for_commands[0], "command");
+        for (size_t i = 0; confine_settings[i]; i++)
+            refuse(s, &confine_settings[i], 1, "command");
         if (task->url_from_args && task->allow.n == 0)
             section_problem(s, "url", "comes from the submission, so allow must say which hosts may be called");
         if (task->body && task->method && strcmp(task->method, "GET") == 0)
@@ -184,6 +193,7 @@ void task_section_read(struct config_task *task, struct section *s)
     section_text(s, "trace", check_trace, &trace);
     task->own_trace = trace && strcmp(trace, "link") == 0;
     free(trace);
+    confine_read(&task->confine, s);
     check_whole(task, s);
 }
 
@@ -243,6 +253,7 @@ void task_section_print(const struct config_task *task, struct buf *out)
         for (size_t i = 0; i < task->n_final_exit; i++)
             buf_printf(out, "%s%d", i ? ", " : "", task->final_exit[i]);
         buf_append_char(out, '}');
+        confine_print(&task->confine, out);
     }
     buf_append_str(out, " }");
 }
@@ -256,6 +267,7 @@ void task_section_release(struct config_task *task)
     free(task->workdir);
     free(task->final_exit);
     free(task->where);
+    confine_release(&task->confine);
     config_list_release(&task->command);
     config_list_release(&task->headers);
     config_list_release(&task->allow);

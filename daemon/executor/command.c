@@ -40,6 +40,7 @@ static struct command *command_new(const struct config_task *task, char *error, 
         return NULL;
     }
     command->task = task;
+    command_confine_init(command);
     for (; command->n_arguments < task->command.n; command->n_arguments++) {
         const char *fault;
         if (template_parse(task->command.items[command->n_arguments], &command->arguments[command->n_arguments],
@@ -168,10 +169,9 @@ static bool passes(int why)
 
 static void end_not_started(const struct command *command, struct attempt *attempt, const struct command_result *result)
 {
-    bool workdir = result->step == LAUNCH_STEP_WORKDIR;
-    attempt_fail(attempt, !passes(result->why), ERROR_TYPE_START, "%s %.200s: %s",
-                 workdir ? "cannot enter the working directory" : "cannot start",
-                 workdir ? command->task->workdir : command->task->command.items[0],
+    char what[300];
+    command_step_text(command, result, what, sizeof what);
+    attempt_fail(attempt, !passes(result->why), ERROR_TYPE_START, "%s: %s", what,
                  result->why == E2BIG ? "its arguments and its context are too large together"
                                       : strerrordesc_np(result->why));
 }

@@ -1,6 +1,7 @@
 /* Task types that run a program (contract: "Task types an operator configures").
  *
  *   command.c              the settings, checked and parsed once; filling the templates; what an end means
+ *   command_confine.c      who it is and what it may use, as the launcher wants to hear it
  *   command_environment.c  what a child process finds in its environment
  *   command_run.c          one child process: its three streams, cancellation, its end
  *
@@ -10,6 +11,7 @@
 
 #include <sys/types.h>
 
+#include "executor/launch.h"
 #include "executor/registry.h"
 #include "executor/template.h"
 
@@ -18,11 +20,19 @@ struct command {
     struct template *arguments;
     size_t n_arguments;
     bool uses_after; /* an argument is made of the results of the tasks that it waited for */
-    char **base;     /* PATH, LANG, TZ, HOME and what `environment` names; NULL-terminated */
+    struct launch_confine confine;
+    char **base; /* PATH, LANG, TZ, HOME and what `environment` names; NULL-terminated */
     size_t n_base;
 };
 
 int command_register(struct registry *registry, const struct config_task *task, char *error, size_t error_size);
+
+/* ---- command_confine.c ---- */
+
+struct command_result;
+void command_confine_init(struct command *command);
+/* What went wrong in one of the steps before its exec, for a message: "cannot become the user nobody". */
+void command_step_text(const struct command *command, const struct command_result *result, char *out, size_t size);
 
 /* ---- command_environment.c ---- */
 
@@ -45,13 +55,13 @@ enum command_end {
     COMMAND_EXITED,      /* status: as waitpid's */
     COMMAND_CANCELED,    /* the attempt's cancel object ended it; status: as waitpid's */
     COMMAND_TOO_MUCH,    /* its result was larger than allowed, so it was ended */
-    COMMAND_NOT_STARTED, /* why: an errno; step: of what */
+    COMMAND_NOT_STARTED, /* why: an errno; step, detail: of what */
     COMMAND_LOST         /* its launcher was killed: nobody knows how it ended */
 };
 
 struct command_result {
     enum command_end end;
-    int status, why, step;
+    int status, why, step, detail;
     struct buf output;    /* standard output */
     struct buf last_line; /* of standard error */
 };

@@ -60,14 +60,33 @@ static bool put_base(struct command *command, const char *entry)
     return true;
 }
 
+/* Another user's command is at home where that user is. */
+static bool put_user(struct command *command)
+{
+    const struct config_confine *confine = &command->task->confine;
+    const char *const names[] = {"HOME", "USER", "LOGNAME"};
+    const char *const values[] = {confine->home, confine->login, confine->login};
+    for (size_t i = 0; confine->identity && confine->login && i < 3; i++) {
+        char *entry;
+        if (asprintf(&entry, "%s=%s", names[i], values[i]) < 0)
+            return false;
+        bool put = put_base(command, entry);
+        free(entry);
+        if (!put)
+            return false;
+    }
+    return true;
+}
+
 int command_environment_init(struct command *command, char *error, size_t error_size)
 {
     static const char *const inherited[] = {"PATH", "LANG", "TZ", "HOME"};
     const struct config_list *list = &command->task->environment;
-    command->base = calloc(list->n + sizeof inherited / sizeof inherited[0] + 1, sizeof(char *));
+    command->base = calloc(list->n + sizeof inherited / sizeof inherited[0] + 3 + 1, sizeof(char *));
     bool room = command->base && put_base(command, PATH_DEFAULT);
     for (size_t i = 0; room && i < sizeof inherited / sizeof inherited[0]; i++)
         room = put_base(command, daemons_own(inherited[i], strlen(inherited[i])));
+    room = room && put_user(command);
     for (size_t i = 0; room && i < list->n; i++) {
         const char *entry = list->items[i];
         size_t len = strcspn(entry, "=");

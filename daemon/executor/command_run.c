@@ -187,6 +187,7 @@ static void listen_to_launcher(struct child *c)
             c->result->end = COMMAND_NOT_STARTED;
             c->result->why = reply.value;
             c->result->step = (int)reply.step;
+            c->result->detail = (int)reply.detail;
             break;
         case LAUNCH_ENDED:
             c->result->status = reply.value;
@@ -271,9 +272,11 @@ static int start(struct child *c, const struct command *command, char *const *ar
         err = make_pipe(&c->progress_fd, &progress);
     if (err == 0)
         err = launch(c, &(struct launch_command){.workdir = command->task->workdir ? command->task->workdir : "/",
+                                                 .confine = &command->confine,
+                                                 .groups = command->task->confine.groups,
                                                  .arguments = arguments,
                                                  .variables = variables,
-                                                 .fds = {input, output, errors, progress}});
+                                                 .fds = {input, output, errors, progress, -1}});
     close_fd(&output);
     close_fd(&errors);
     close_fd(&progress);

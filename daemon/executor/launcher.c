@@ -223,20 +223,21 @@ static int send_all(int socket, const char *data, size_t len)
     return 0;
 }
 
-static int send_with_fds(int socket, const char *data, size_t len, const int fds[LAUNCH_FDS])
+static int send_with_fds(int socket, const char *data, size_t len, const int fds[LAUNCH_FDS_MAX])
 {
     union {
         struct cmsghdr header;
-        char room[CMSG_SPACE(LAUNCH_FDS * sizeof(int))];
+        char room[CMSG_SPACE(LAUNCH_FDS_MAX * sizeof(int))];
     } control = {.room = {0}};
+    size_t size = (fds[LAUNCH_CGROUP] < 0 ? LAUNCH_FDS : LAUNCH_FDS_MAX) * sizeof(int);
     struct iovec part = {(char *)(uintptr_t)data, len};
     struct msghdr message = {
-        .msg_iov = &part, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
+        .msg_iov = &part, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = CMSG_SPACE(size)};
     struct cmsghdr *c = CMSG_FIRSTHDR(&message);
     c->cmsg_level = SOL_SOCKET;
     c->cmsg_type = SCM_RIGHTS;
-    c->cmsg_len = CMSG_LEN(LAUNCH_FDS * sizeof(int));
-    memcpy(CMSG_DATA(c), fds, LAUNCH_FDS * sizeof(int));
+    c->cmsg_len = CMSG_LEN(size);
+    memcpy(CMSG_DATA(c), fds, size);
     ssize_t n;
     do {
         n = sendmsg(socket, &message, MSG_NOSIGNAL);
@@ -257,6 +258,9 @@ int launcher_run(struct launcher *launcher, const struct launch_command *command
     struct launch_order order = {.kind = LAUNCH_RUN, .run = ++launcher->run};
     struct buf text = {.max = LAUNCH_BYTES_MAX};
     buf_append(&text, &order, sizeof order);
+    buf_append(&text, command->confine, sizeof *command->confine);
+    if (command->confine->n_groups)
+        buf_append(&text, command->groups, command->confine->n_groups * sizeof(gid_t));
     buf_append(&text, command->workdir, strlen(command->workdir) + 1);
     order.n_arguments = append_strings(&text, command->arguments);
     order.n_variables = append_strings(&text, command->variables);

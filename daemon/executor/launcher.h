@@ -11,6 +11,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/types.h>
 
 #include "executor/launch.h"
 
@@ -25,8 +26,10 @@ struct launcher *launcher_get(void);
 
 struct launch_command {
     const char *workdir;
+    const struct launch_confine *confine;
+    const gid_t *groups;                       /* confine->n_groups */
     char *const *arguments, *const *variables; /* NULL-terminated */
-    int fds[LAUNCH_FDS];                       /* stay the caller's */
+    int fds[LAUNCH_FDS_MAX];                   /* stay the caller's; the last one may be -1 */
 };
 
 /* 0 or -errno.  After an error the launcher is gone: drop it. */

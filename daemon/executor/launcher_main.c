@@ -7,8 +7,9 @@
  *     or forked twice; when the command has ended, everything that is left is killed before the end is told;
  *   - when satcheld goes away, however it does (the socket says so), all of it is killed.
  *
- * A command is killed if the launcher is (PR_SET_PDEATHSIG).  What can still escape: a program that runs as another
- * user (set-user-ID), and descendants of a launcher that somebody kills with SIGKILL.
+ * A command is killed if the launcher is (PR_SET_PDEATHSIG).  What can still escape: descendants of a launcher that
+ * somebody kills with SIGKILL, where the command has no control group.  Who the command is and what it may use is seen
+ * to in launcher_confine.c.
  * One thread.  Started by launcher.c; speaks launch.h. */
 #include <dirent.h>
 #include <errno.h>
@@ -28,12 +29,13 @@
 #include <unistd.h>
 
 #include "executor/launch.h"
+#include "executor/launcher_confine.h"
 
 #define SURVIVORS_MS 3000 /* how long killed processes may take to go before the end is told all the same */
 #define FILES_SOFT 1024   /* satcheld has raised its own limit; programs expect this one */
 #define NO_FDS                                                                                                         \
     {                                                                                                                  \
-        -1, -1, -1, -1                                                                                                 \
+        -1, -1, -1, -1, -1                                                                                             \
     }
 #define PATH_DEFAULT "/usr/local/bin:/usr/bin:/bin"
 
@@ -49,8 +51,10 @@ static void on_signal(int number)
 
 struct run {
     struct launch_order order;
-    int fds[LAUNCH_FDS]; /* -1: none */
+    int fds[LAUNCH_FDS_MAX]; /* -1: none */
     char *text;
+    const struct launch_confine *confine;
+    const gid_t *groups;
     const char *workdir;
     char **arguments, **variables;
     char *candidate; /* room for a path that is tried */
@@ -77,11 +81,11 @@ static bool read_all(void *to, size_t len)
 }
 
 /* One order with the descriptors that came along.  False: satcheld has gone. */
-static bool read_order(struct launch_order *order, int fds[LAUNCH_FDS])
+static bool read_order(struct launch_order *order, int fds[LAUNCH_FDS_MAX])
 {
     union {
         struct cmsghdr header;
-        char room[CMSG_SPACE(LAUNCH_FDS * sizeof(int))];
+        char room[CMSG_SPACE(LAUNCH_FDS_MAX * sizeof(int))];
     } control;
     struct iovec part = {order, sizeof *order};
     struct msghdr message = {
@@ -93,9 +97,9 @@ static bool read_order(struct launch_order *order, int fds[LAUNCH_FDS])
     if (n <= 0)
         return false;
     for (struct cmsghdr *c = CMSG_FIRSTHDR(&message); c; c = CMSG_NXTHDR(&message, c))
-        if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS &&
-            c->cmsg_len == CMSG_LEN(LAUNCH_FDS * sizeof(int)))
-            memcpy(fds, CMSG_DATA(c), LAUNCH_FDS * sizeof(int));
+        if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS && c->cmsg_len > CMSG_LEN(0) &&
+            c->cmsg_len <= CMSG_LEN(LAUNCH_FDS_MAX * sizeof(int)))
+            memcpy(fds, CMSG_DATA(c), c->cmsg_len - CMSG_LEN(0));
     return (size_t)n == sizeof *order || read_all((char *)order + n, sizeof *order - (size_t)n);
 }
 
@@ -107,9 +111,13 @@ static void reply(const struct launch_reply *r)
     } while (n < 0 && errno == EINTR);
 }
 
-static void reply_refused(const struct run *run, int why, enum launch_step step)
+static void reply_refused(const struct run *run, const struct launch_fault *fault)
 {
-    struct launch_reply r = {.event = LAUNCH_REFUSED, .run = run->order.run, .value = why, .step = step};
+    struct launch_reply r = {.event = LAUNCH_REFUSED,
+                             .run = run->order.run,
+                             .value = fault->why,
+                             .step = (uint32_t)fault->step,
+                             .detail = (uint32_t)fault->detail};
     reply(&r);
 }
 
@@ -225,13 +233,27 @@ static _Noreturn void finish(void)
 
 static void free_run(struct run *run)
 {
-    for (int i = 0; i < LAUNCH_FDS; i++)
+    for (int i = 0; i < LAUNCH_FDS_MAX; i++)
         if (run->fds[i] >= 0)
             (void)close(run->fds[i]);
     free(run->text);
     free(run->arguments);
     free(run->candidate);
     *run = (struct run){.fds = NO_FDS};
+}
+
+/* What stands before the strings.  NULL: it is not of this protocol. */
+static char *read_confine(struct run *run, char *end)
+{
+    size_t size = sizeof *run->confine;
+    if ((size_t)(end - run->text) < size)
+        return NULL;
+    run->confine = (const struct launch_confine *)(const void *)run->text; /* malloc has aligned it */
+    run->groups = (const gid_t *)(const void *)(run->text + size);
+    if (run->confine->n_limits > LAUNCH_LIMITS_MAX || run->confine->n_groups > LAUNCH_GROUPS_MAX)
+        return NULL;
+    size += run->confine->n_groups * sizeof(gid_t);
+    return size <= (size_t)(end - run->text) ? run->text + size : NULL;
 }
 
 static char *next_string(char **at, const char *end)
@@ -263,7 +285,9 @@ static int read_run(struct run *run)
     }
     if (!read_all(run->text, order->bytes))
         return -1;
-    char *at = run->text, *end = run->text + order->bytes;
+    char *end = run->text + order->bytes, *at = read_confine(run, end);
+    if (!at)
+        return EINVAL;
     run->workdir = next_string(&at, end);
     for (uint32_t i = 0; i < order->n_arguments; i++)
         if (!(run->arguments[i] = next_string(&at, end)))
@@ -272,7 +296,7 @@ static int read_run(struct run *run)
     for (uint32_t i = 0; i < order->n_variables; i++)
         if (!(run->variables[i] = next_string(&at, end)))
             return EINVAL;
-    if (!run->workdir || !run->arguments[0] || run->fds[LAUNCH_FDS - 1] < 0)
+    if (!run->workdir || !run->arguments[0] || run->fds[LAUNCH_PROGRESS] < 0)
         return EINVAL;
     run->candidate = malloc(order->bytes + sizeof PATH_DEFAULT + 2);
     return run->candidate ? 0 : ENOMEM;
@@ -313,44 +337,52 @@ static int execute(const struct run *run)
     }
 }
 
+static void die_with_launcher(void)
+{
+    (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != own_pid)
+        _exit(127);
+}
+
 /* Between vfork and exec: system calls only, on memory that is still the launcher's. */
-static _Noreturn void become(const struct run *run, volatile int *ret_why, volatile int *ret_step)
+static _Noreturn void become(const struct run *run, struct launch_fault *fault)
 {
     sigset_t none;
     (void)sigemptyset(&none);
     (void)setsid();
-    (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (getppid() != own_pid)
-        _exit(127);
-    *ret_step = LAUNCH_STEP_FORK;
+    die_with_launcher();
+    fault->step = LAUNCH_STEP_FORK;
     for (int i = 0; i < LAUNCH_FDS; i++)
         if (dup2(run->fds[i], i) < 0) {
-            *ret_why = errno;
+            fault->why = errno;
             _exit(127);
         }
-    *ret_step = LAUNCH_STEP_WORKDIR;
+    if (!confine_apply(run->confine, run->groups, run->fds[LAUNCH_CGROUP], run->fds + 1, LAUNCH_FDS - 1, fault))
+        _exit(127);
+    die_with_launcher(); /* another identity has taken that back */
+    fault->step = LAUNCH_STEP_WORKDIR;
     if (chdir(run->workdir) < 0) {
-        *ret_why = errno;
+        fault->why = errno;
         _exit(127);
     }
-    *ret_step = LAUNCH_STEP_EXEC;
+    fault->step = LAUNCH_STEP_EXEC;
     (void)sigprocmask(SIG_SETMASK, &none, NULL);
-    *ret_why = execute(run);
+    fault->why = execute(run);
     _exit(127);
 }
 
 static bool start(struct run *run)
 {
-    volatile int why = 0, step = LAUNCH_STEP_FORK;
+    struct launch_fault fault = {.step = LAUNCH_STEP_FORK};
     pid_t pid = vfork(); /* NOLINT: posix_spawn knows no PR_SET_PDEATHSIG, and tells nothing of what failed */
     if (pid == 0)
-        become(run, &why, &step); /* NOLINT: system calls alone; does not return */
+        become(run, &fault); /* NOLINT: system calls alone; does not return */
     if (pid < 0)
-        why = errno;
-    else if (why)
+        fault.why = errno;
+    else if (fault.why)
         (void)waitpid(pid, NULL, 0);
-    if (why) {
-        reply_refused(run, why, (enum launch_step)step);
+    if (fault.why) {
+        reply_refused(run, &fault);
         return false;
     }
     run->pid = pid;
@@ -370,7 +402,7 @@ static bool has_ended(pid_t pid)
 static void obey(struct run *run)
 {
     struct launch_order order;
-    int fds[LAUNCH_FDS] = NO_FDS;
+    int fds[LAUNCH_FDS_MAX] = NO_FDS;
     if (!read_order(&order, fds))
         finish();
     if (order.run != run->order.run)
@@ -462,8 +494,9 @@ static void tell_end(struct run *run)
 
 static void close_fds(struct run *run)
 {
-    for (int i = 0; i < LAUNCH_FDS; i++) {
-        (void)close(run->fds[i]);
+    for (int i = 0; i < LAUNCH_FDS_MAX; i++) {
+        if (run->fds[i] >= 0)
+            (void)close(run->fds[i]);
         run->fds[i] = -1;
     }
 }
@@ -485,7 +518,7 @@ static void serve(void)
             return;
         }
         if (why > 0) {
-            reply_refused(&run, why, LAUNCH_STEP_READ);
+            reply_refused(&run, &(struct launch_fault){.why = why, .step = LAUNCH_STEP_READ});
         } else if (start(&run)) {
             close_fds(&run);
             wait_for_end(&run);

@@ -1,10 +1,13 @@
 /* The configuration: what is taken, what is refused and where, and what comes out again. */
+#include <grp.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -143,6 +146,140 @@ static void test_single_value_for_list_and_append(void **state)
     struct config *config = load_text("listen = \"127.0.0.1:1\"\nlisten += {\"127.0.0.1:2\"}\n");
     assert_int_equal(config->listen.n, 2);
     config_unref(config);
+}
+
+static void test_confine(void **state)
+{
+    (void)state;
+    struct config *config =
+        load_text("task \"a\" { command = x umask = 0027 nice = -3 oom_score_adj = -10\n"
+                  "  limits = {\"nofile=64\", \"cpu=2m\", \"as=512MiB\", \"data=unlimited\", \"core=0\"} }\n"
+                  "task \"b\" { command = y }\n");
+    const struct config_confine *confine = &config->tasks[0].confine, *none = &config->tasks[1].confine;
+    static const struct config_limit expected[] = {
+        {RLIMIT_NOFILE, 64}, {RLIMIT_CPU, 120}, {RLIMIT_AS, 536870912}, {RLIMIT_DATA, RLIM_INFINITY}, {RLIMIT_CORE, 0}};
+    assert_true(confine->has_umask);
+    assert_int_equal(confine->umask, 027);
+    assert_true(confine->has_nice);
+    assert_int_equal(confine->nice, -3);
+    assert_int_equal(confine->oom_score_adj, -10);
+    assert_int_equal(confine->n_limits, 5);
+    for (size_t i = 0; i < 5; i++) {
+        assert_int_equal(confine->limits[i].resource, expected[i].resource);
+        assert_true(confine->limits[i].value == expected[i].value);
+    }
+    assert_false(confine->identity);
+    assert_false(none->has_umask || none->has_nice || none->has_oom_score_adj || none->n_limits || none->identity);
+    config_unref(config);
+}
+
+static void test_confine_problems(void **state)
+{
+    (void)state;
+    static const char *const cases[][2] = {
+        {"umask = 8", "umask \"8\" must be an octal number"},
+        {"umask = 01000", "umask \"01000\" must be"},
+        {"umask = \"u+x\"", "umask \"u+x\" must be"},
+        {"nice = 20", "nice \"20\" must be"},
+        {"nice = -21", "nice \"-21\" must be"},
+        {"nice = --1", "nice \"--1\" must be"},
+        {"oom_score_adj = 1001", "oom_score_adj \"1001\" must be"},
+        {"limits = {\"nofile\"}", "limits: \"nofile\" must be NAME=VALUE"},
+        {"limits = {\"nofile=\"}", "must be NAME=VALUE"},
+        {"limits = {\"nofile=-1\"}", "must be NAME=VALUE"},
+        {"limits = {\"nofile=1KiB\"}", "must be NAME=VALUE"},
+        {"limits = {\"cpu=1500ms\"}", "must be whole seconds"},
+        {"limits = {\"cpu=0s\"}", "must be whole seconds"},
+        {"limits = {\"as=much\"}", "must be NAME=VALUE"},
+        {"limits = {\"rss=1\"}", "with one of as, core"},
+        {"limits = {\"core=0\", \"core=0\"}", "sets this limit twice"},
+        {"user = \"no such user\"", "user \"no such user\" is no user"},
+        {"group = \"no such group\"", "group \"no such group\" is no group"},
+        {"user = 2147480001", "user \"2147480001\" has no entry among the users, so group must be set"},
+        {"user = \"\"", "user \"\" is no user"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char text[256];
+        (void)snprintf(text, sizeof text, "# first\ntask \"a\" { command = x\n %s }\n", cases[i][0]);
+        REFUSE(text, 1, "bad.conf:3: task \"a\": ", cases[i][1]);
+    }
+    REFUSE("task \"a\" { url = \"http://x/\"\n umask = 0 }\n", 1,
+           "bad.conf:2: task \"a\": umask belongs to tasks with a command");
+}
+
+static bool is_refused(const char *text, const char *part)
+{
+    struct lines lines = {0};
+    struct config *config = NULL;
+    put_file("bad.conf", text);
+    bool refused = load_file("bad.conf", &lines, &config) < 0 && strstr(lines.text.data, part);
+    if (!refused)
+        print_error("no \"%s\" in: %s\n", part, lines.text.data ? lines.text.data : "");
+    config_unref(config);
+    buf_release(&lines.text);
+    return refused;
+}
+
+/* In a process that is not root; the number of what went wrong. */
+static int be_somebody(void)
+{
+    struct lines lines = {0};
+    struct config *config = NULL;
+    char own[128];
+    strcpy(directory, "/tmp/satchel-config-XXXXXX");
+    if (geteuid() == 0 &&
+        (setgroups(0, NULL) < 0 || setresgid(65533, 65533, 65533) < 0 || setresuid(65533, 65533, 65533) < 0))
+        return 1;
+    if (!mkdtemp(directory))
+        return 2;
+    int wrong = 0;
+    (void)snprintf(own, sizeof own, "task \"a\" { command = x\n user = %u group = %u }\n", (unsigned)geteuid(),
+                   (unsigned)getegid());
+    put_file("own.conf", own);
+    if (!is_refused("task \"a\" { command = x\n user = 0 }\n",
+                    "bad.conf:2: task \"a\": user \"0\" is not who satcheld runs as"))
+        wrong = 3;
+    else if (!is_refused("task \"a\" { command = x\n group = 0 }\n",
+                         "bad.conf:2: task \"a\": group \"0\" is not who satcheld runs as"))
+        wrong = 4;
+    else if (!is_refused("task \"a\" { command = x\n limits = {\"core=1GiB\"} }\n",
+                         "bad.conf:2: task \"a\": limits: \"core=1GiB\" is more than satcheld itself may have"))
+        wrong = 5;
+    else if (load_file("own.conf", &lines, &config) < 0 || config->tasks[0].confine.identity)
+        wrong = 6;
+    config_unref(config);
+    buf_release(&lines.text);
+    for (size_t i = 0; i < 2; i++) {
+        char *path = path_of(i ? "own.conf" : "bad.conf");
+        (void)unlink(path);
+        free(path);
+    }
+    (void)rmdir(directory);
+    return wrong;
+}
+
+/* Whoever is not root can only be what they are: told with the line, when the configuration is loaded. */
+static void test_another_user_needs_root(void **state)
+{
+    (void)state;
+    int status;
+    pid_t child = fork();
+    if (child == 0)
+        _exit(be_somebody());
+    assert_true(child > 0);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+}
+
+/* Comments of all kinds, with whatever in them, do not move the lines behind them. */
+static void test_lines_behind_comments(void **state)
+{
+    (void)state;
+    REFUSE("# one \"quote\n// two { open\n\nworkers = x # three\n/* four\n five */ loops = x\n"
+           "task \"a#b\" { command = {\"/bin/x\", \"#{//\", \"/*\"} # six\n  # seven\n workdir = y // eight\n}\n"
+           "task \"c\" { command = x\n workdir = z } #",
+           5, "bad.conf:4: workers", "bad.conf:6: loops", "bad.conf:7: task: \"a#b\"",
+           "bad.conf:9: task \"a#b\": workdir", "bad.conf:12: task \"c\": workdir");
 }
 
 /* What `allow` takes, and what it does not: least of all what looks like an address but is none. */
@@ -687,6 +824,10 @@ int main(void)
         cmocka_unit_test(test_settings),
         cmocka_unit_test(test_single_value_for_list_and_append),
         cmocka_unit_test(test_allow),
+        cmocka_unit_test(test_lines_behind_comments),
+        cmocka_unit_test(test_confine),
+        cmocka_unit_test(test_confine_problems),
+        cmocka_unit_test(test_another_user_needs_root),
         cmocka_unit_test(test_sections),
         cmocka_unit_test(test_no_final_exit),
         cmocka_unit_test(test_environment_is_expanded),
