@@ -2,6 +2,7 @@
  * Exit codes: 0 stopped as asked, 64 usage, 70 failed for good, 73 cannot start, 78 configuration. */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "config.h"
 
@@ -16,6 +17,7 @@
 #include "sys/limits.h"
 #include "sys/service.h"
 #include "sys/signals.h"
+#include "tls_setup.h"
 
 #define EXIT_USAGE 64
 #define EXIT_CANNOT_START 73
@@ -45,15 +47,19 @@ static void log_problem(void *arg, const char *line)
     LOG_ERROR("the configuration is not taken up", LOG_TEXT("problem", line));
 }
 
-/* The task types are built as for a start: what runs them is looked for, and plugins are loaded; schedules are read. */
-static int check_tasks(const struct config *config)
+/* All is built as for a start: certificates are read; what runs task types is looked for, and plugins are loaded;
+ * schedules are read. */
+static int check(const struct config *config)
 {
     struct registry *registry;
+    struct tls *tls;
+    bool tls_good = tls_setup(config, false, print_problem, NULL, &tls) == 0;
+    tls_unref(tls);
     if (registry_build(config, print_problem, NULL, &registry) < 0)
         return EXIT_CONFIG;
     int result = schedules_check(registry, print_problem, NULL) < 0 ? EXIT_CONFIG : EXIT_SUCCESS;
     registry_unref(registry);
-    return result;
+    return tls_good ? result : EXIT_CONFIG;
 }
 
 /* What needs no daemon: --help, --version, --check, --print-config.  Returns the exit code. */
@@ -74,7 +80,7 @@ static int answer(const struct arguments *arguments)
     if (arguments->action == ARGUMENTS_PRINT_CONFIG)
         config_print(config, print_line, stdout);
     else
-        status = check_tasks(config);
+        status = check(config);
     config_unref(config);
     return status;
 }
@@ -134,17 +140,17 @@ static int run(const struct arguments *arguments)
     struct config *config;
     char error[512];
     struct service_socket sockets[SERVICE_SOCKETS_MAX];
-    int fds[SERVICE_SOCKETS_MAX];
+    struct daemon_socket inherited[SERVICE_SOCKETS_MAX];
     if (config_load(&arguments->overrides, print_problem, NULL, &config) < 0)
         return EXIT_CONFIG;
     int n_fds = service_take_sockets(sockets, error, sizeof error);
     for (int i = 0; i < n_fds; i++)
-        fds[i] = sockets[i].fd;
+        inherited[i] = (struct daemon_socket){sockets[i].fd, strncmp(sockets[i].name, "https", 5) == 0};
     enum log_level level;
     if (log_level_parse(config->log_level, &level))
         log_level_set(level);
     struct daemon *daemon;
-    if (n_fds < 0 || daemon_start(config, fds, (size_t)n_fds, &daemon, error, sizeof error) < 0) {
+    if (n_fds < 0 || daemon_start(config, inherited, (size_t)n_fds, &daemon, error, sizeof error) < 0) {
         (void)fprintf(stderr, "satcheld: %s\n", error);
         config_unref(config);
         return EXIT_CANNOT_START;

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "api/api.h"
@@ -22,8 +23,11 @@
 #include "schedule/schedules.h"
 #include "store/reader.h"
 #include "telemetry/otlp.h"
+#include "tls_setup.h"
 
 #define NAME_LIMIT 152 /* a tenant's name and its NUL */
+
+#define NO_TLS "there is an address that speaks TLS, which needs a section tls { certificate = \"...\" key = \"...\" }"
 
 struct retired { /* a registry that a reload replaced, until its last attempt has ended */
     struct registry *registry;
@@ -32,9 +36,10 @@ struct retired { /* a registry that a reload replaced, until its last attempt ha
 
 struct daemon {
     struct config *config; /* a reference */
-    const int *fds;
-    size_t n_fds;
-    char *url; /* what child processes are told */
+    const struct daemon_socket *sockets;
+    size_t n_sockets;
+    struct tls *tls; /* a reference; NULL: there is none */
+    char *url;       /* what child processes are told */
     char *store_url;
     char *started_path; /* NULL: the store is not a file */
     struct store *store;
@@ -53,6 +58,18 @@ struct daemon {
     bool handler_runs; /* one did not end when told to: what it may use stays */
     size_t n_started;
 };
+
+struct first_line { /* of what is wrong */
+    char *error;
+    size_t size;
+};
+
+static void note_first(void *arg, const char *line)
+{
+    struct first_line *first = arg;
+    if (!*first->error)
+        (void)snprintf(first->error, first->size, "%s", line);
+}
 
 /* ---- telemetry: first up and last down, since everything else may still have something to tell ---- */
 
@@ -231,14 +248,28 @@ static struct http_limits limits_of(const struct config *config)
 
 static int bind_addresses(struct daemon *d, char *error, size_t error_size)
 {
-    for (size_t i = 0; i < d->n_fds; i++)
-        if ((!d->config->auth.on && address_check_inherited(d->fds[i], error, error_size) < 0) ||
-            http_server_adopt(d->http, d->fds[i], error, error_size) < 0)
+    for (size_t i = 0; i < d->n_sockets; i++)
+        if ((!d->config->auth.on && address_check_inherited(d->sockets[i].fd, error, error_size) < 0) ||
+            http_server_adopt(d->http, d->sockets[i].fd, d->sockets[i].secure, error, error_size) < 0)
             return -1;
-    for (size_t i = 0; d->n_fds == 0 && i < d->config->listen.n; i++)
+    for (size_t i = 0; d->n_sockets == 0 && i < d->config->listen.n; i++)
         if (http_server_listen(d->http, d->config->listen.items[i], error, error_size) < 0)
             return -1;
-    return 0;
+    if (!http_server_needs_tls(d->http) || d->config->tls.on)
+        return 0;
+    (void)snprintf(error, error_size, "%s", NO_TLS);
+    return -1;
+}
+
+/* What commands of tasks are told: plain HTTP where there is any, since they know nothing of our certificate. */
+static const char *own_address(const struct daemon *d)
+{
+    const char *address;
+    for (size_t i = 0; (address = http_server_address(d->http, i)) != NULL; i++)
+        if (!address_is_secure(address))
+            return address;
+    address = http_server_address(d->http, 0);
+    return address ? address : "";
 }
 
 static int start_api(struct daemon *d, char *error, size_t error_size)
@@ -268,12 +299,14 @@ static int start_http(struct daemon *d, char *error, size_t error_size)
         (void)snprintf(error, error_size, "cannot set up the HTTP server: %s", strerror(-err));
         return -1;
     }
-    if (bind_addresses(d, error, error_size) < 0)
+    struct first_line first = {error, error_size};
+    *error = '\0';
+    if (tls_setup(d->config, true, note_first, &first, &d->tls) < 0 || bind_addresses(d, error, error_size) < 0)
         return -1;
+    http_server_set_tls(d->http, d->tls);
     api_attach_telemetry(
         d->api, &(struct api_telemetry){.metrics = d->metrics, .spans = d->spans, .otlp = d->otlp, .server = d->http});
-    const char *first = http_server_address(d->http, 0);
-    d->url = strdup(first ? first : "");
+    d->url = strdup(own_address(d));
     return d->url ? 0 : -1;
 }
 
@@ -282,6 +315,7 @@ static void stop_http(struct daemon *d)
     http_server_stop(d->http);
     reader_free(d->reader);
     http_server_free(d->http);
+    tls_unref(d->tls);
     if (!d->handler_runs)
         free(d->url);
 }
@@ -307,18 +341,6 @@ static void tenant_limits(void *arg, struct slice tenant, struct tenant_limits *
         ret->weight = configured->weight;
     ret->max_running = (uint32_t)configured->max_running;
     ret->max_waiting = (uint32_t)configured->max_queued;
-}
-
-struct first_line { /* of what is wrong */
-    char *error;
-    size_t size;
-};
-
-static void note_first(void *arg, const char *line)
-{
-    struct first_line *first = arg;
-    if (!*first->error)
-        (void)snprintf(first->error, first->size, "%s", line);
 }
 
 /* The table; it is read from the store before the engine has that.  Its thread begins behind the engine's. */
@@ -419,8 +441,8 @@ static const struct subsystem {
 };
 #define N_SUBSYSTEMS (sizeof subsystems / sizeof subsystems[0])
 
-int daemon_start(struct config *config, const int *fds, size_t n_fds, struct daemon **ret, char *error,
-                 size_t error_size)
+int daemon_start(struct config *config, const struct daemon_socket *sockets, size_t n_sockets, struct daemon **ret,
+                 char *error, size_t error_size)
 {
     struct daemon *d = calloc(1, sizeof *d);
     if (!d) {
@@ -428,8 +450,8 @@ int daemon_start(struct config *config, const int *fds, size_t n_fds, struct dae
         return -1;
     }
     d->config = config_ref(config);
-    d->fds = fds;
-    d->n_fds = n_fds;
+    d->sockets = sockets;
+    d->n_sockets = n_sockets;
     for (size_t i = 0; i < N_SUBSYSTEMS; i++) {
         d->n_started = i + 1;
         if (subsystems[i].start(d, error, error_size) == 0)
@@ -492,41 +514,76 @@ bool daemon_tidy(struct daemon *d)
     return d->retired != NULL;
 }
 
-int daemon_reload(struct daemon *d, struct config *config, void (*report)(void *arg, const char *line), void *arg)
-{
+struct fresh { /* what a reload puts in place of what is there */
     struct registry *registry;
-    struct retired *before = calloc(1, sizeof *before);
-    (void)daemon_tidy(d);
-    if (!before) {
+    struct tls *tls;
+    struct retired *before; /* the place for the registry of before */
+};
+
+static void discard(struct fresh *fresh)
+{
+    registry_unref(fresh->registry);
+    tls_unref(fresh->tls);
+    free(fresh->before);
+}
+
+/* A certificate that has expired is no reason to refuse everything else where the one in use has, too. */
+static bool may_be_expired(const struct daemon *d)
+{
+    return d->tls && tls_valid_until(d->tls) < time(NULL);
+}
+
+static int prepare(const struct daemon *d, const struct config *config, void (*report)(void *arg, const char *line),
+                   void *arg, struct fresh *fresh)
+{
+    fresh->before = calloc(1, sizeof *fresh->before);
+    if (!fresh->before) {
         report(arg, "out of memory");
         return -1;
     }
-    if (registry_build(config, report, arg, &registry) < 0) {
-        free(before);
+    if (http_server_needs_tls(d->http) && !config->tls.on) {
+        report(arg, NO_TLS);
         return -1;
     }
-    if (schedules_check(registry, report, arg) < 0) {
-        registry_unref(registry);
-        free(before);
+    if (tls_setup(config, may_be_expired(d), report, arg, &fresh->tls) < 0 ||
+        registry_build(config, report, arg, &fresh->registry) < 0)
+        return -1;
+    return schedules_check(fresh->registry, report, arg);
+}
+
+static void use_tls(struct daemon *d, struct tls *tls)
+{
+    http_server_set_tls(d->http, tls);
+    tls_unref(d->tls);
+    d->tls = tls;
+}
+
+int daemon_reload(struct daemon *d, struct config *config, void (*report)(void *arg, const char *line), void *arg)
+{
+    struct fresh fresh = {0};
+    (void)daemon_tidy(d);
+    if (prepare(d, config, report, arg, &fresh) < 0) {
+        discard(&fresh);
         return -1;
     }
+    struct registry *registry = fresh.registry;
     struct engine_settings settings = {.registry = registry,
                                        .tenant_limits_arg = registry_config(registry),
                                        .retain_us = config->retain_us,
                                        .max_log = (size_t)config->max_log};
     if (engine_reload(d->engine, &settings) < 0) {
         report(arg, "out of memory");
-        registry_unref(registry);
-        free(before);
+        discard(&fresh);
         return -1;
     }
     if (schedules_reload(d->schedules, registry, report, arg) < 0)
         LOG_ERROR("there is no memory for the configured schedules; those of before go on");
     audit_tokens(&registry_config(d->registry)->auth, &config->auth);
     api_set_registry(d->api, registry); /* after the engine's: it knows a type before a task of it comes */
-    *before = (struct retired){.registry = d->registry, .next = d->retired};
-    d->retired = before;
+    *fresh.before = (struct retired){.registry = d->registry, .next = d->retired};
+    d->retired = fresh.before;
     d->registry = registry;
+    use_tls(d, fresh.tls);
     enum log_level level;
     if (log_level_parse(config->log_level, &level))
         log_level_set(level);

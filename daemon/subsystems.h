@@ -7,11 +7,16 @@
 
 struct daemon;
 
-/* Takes its own reference of the configuration.  `fds`: inherited listening sockets, which replace the configured
+struct daemon_socket { /* an inherited listening socket */
+    int fd;
+    bool secure; /* TLS is spoken on it */
+};
+
+/* Takes its own reference of the configuration.  `sockets`: inherited listening sockets, which replace the configured
  * addresses; the daemon owns them from here on.  0, or -1 with what failed in `error`; what had been started is
  * stopped again. */
-int daemon_start(struct config *config, const int *fds, size_t n_fds, struct daemon **ret, char *error,
-                 size_t error_size);
+int daemon_start(struct config *config, const struct daemon_socket *sockets, size_t n_sockets, struct daemon **ret,
+                 char *error, size_t error_size);
 const char *daemon_address(const struct daemon *daemon, size_t index); /* NULL: past the end */
 /* Takes the configuration up, with its task types, plugins and tenants (its own reference), or nothing of it: -1, with
  * each problem told to `report`. */

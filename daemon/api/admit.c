@@ -42,6 +42,8 @@ static bool deny_unknown(struct visit *visit, const struct auth_offer *offer, en
     auth_offered_id(offer, id);
     if (id[0])
         (void)snprintf(who, sizeof who, "token %s", id);
+    else
+        auth_offered_certificate(offer, who);
     switch (result) {
     case AUTH_MISSING:
         problem_set(&problem, PROBLEM_UNAUTHENTICATED, "Send a token: Authorization: Bearer TOKEN.");
@@ -54,6 +56,10 @@ static bool deny_unknown(struct visit *visit, const struct auth_offer *offer, en
     case AUTH_EXPIRED:
         problem_set(&problem, PROBLEM_UNAUTHENTICATED, "The token has expired.");
         challenge = REALM ", error=\"invalid_token\", error_description=\"The token has expired\"";
+        break;
+    case AUTH_STRANGER:
+        problem_set(&problem, PROBLEM_FORBIDDEN, "The configuration grants nothing to this certificate.");
+        challenge = NULL;
         break;
     case AUTH_TOO_MANY:
         problem_set(&problem, PROBLEM_TOO_MANY_FAILURES,
@@ -162,6 +168,11 @@ static struct auth_offer offer_of(const struct http_request *request)
         offer.is_unix = true;
         offer.uid = request->peer->uid;
         offer.gid = request->peer->gid;
+    }
+    if (request->peer && request->peer->certificate) {
+        offer.has_certificate = true;
+        offer.names = (const char *const *)request->peer->certificate->names;
+        offer.n_names = request->peer->certificate->n_names;
     }
     return offer;
 }

@@ -204,6 +204,65 @@ static enum auth_result try_peer(const struct config_auth *config, const struct 
     return peer ? AUTH_OK : AUTH_MISSING;
 }
 
+/* ---- certificates ---- */
+
+static bool same_byte(char a, char b, bool fold)
+{
+    return a == b || (fold && a >= 'A' && a <= 'Z' && a + 32 == b) || (fold && b >= 'A' && b <= 'Z' && b + 32 == a);
+}
+
+/* `*` stands for any bytes.  Going back to the last one is enough, so it takes the product of the lengths at most. */
+static bool matches(const char *pattern, const char *name, bool fold)
+{
+    const char *star = NULL, *resume = NULL;
+    while (*name) {
+        if (*pattern == '*') {
+            star = pattern++;
+            resume = name;
+        } else if (same_byte(*pattern, *name, fold)) {
+            pattern++;
+            name++;
+        } else if (star) {
+            pattern = star + 1;
+            name = ++resume;
+        } else {
+            return false;
+        }
+    }
+    while (*pattern == '*')
+        pattern++;
+    return !*pattern;
+}
+
+static bool certificate_matches(const char *pattern, const char *name)
+{
+    size_t kind = strcspn(pattern, ":") + 1; /* its own bytes are never a pattern */
+    return strncmp(pattern, name, kind) == 0 && matches(pattern + kind, name + kind, strncmp(name, "DNS:", 4) == 0);
+}
+
+/* The first section that fits one of its names counts. */
+static enum auth_result try_certificate(const struct config_auth *config, const struct auth_offer *offer,
+                                        struct auth_identity *ret)
+{
+    for (size_t i = 0; i < config->n_certificates; i++) {
+        for (size_t k = 0; k < offer->n_names; k++) {
+            if (!certificate_matches(config->certificates[i].name, offer->names[k]))
+                continue;
+            take_grant(&config->certificates[i], AUTH_CERTIFICATE, ret);
+            (void)snprintf(ret->subject, sizeof ret->subject, "%s", offer->names[k]);
+            return AUTH_OK;
+        }
+    }
+    return AUTH_STRANGER;
+}
+
+void auth_offered_certificate(const struct auth_offer *offer, char out[AUTH_WHO_SIZE])
+{
+    out[0] = '\0';
+    if (offer->has_certificate)
+        (void)snprintf(out, AUTH_WHO_SIZE, "certificate %.100s", offer->n_names ? offer->names[0] : "without a name");
+}
+
 /* ---- all of it ---- */
 
 enum auth_result auth_identify(struct auth *auth, const struct config_auth *config, const struct auth_offer *offer,
@@ -220,7 +279,9 @@ enum auth_result auth_identify(struct auth *auth, const struct config_auth *conf
     if (offer->n_authorization > 1)
         return AUTH_MALFORMED;
     struct slice text = bearer(offer);
-    if (!text.data)
+    if (!text.data && offer->has_certificate)
+        result = try_certificate(config, offer, ret);
+    else if (!text.data)
         result = try_peer(config, offer, ret);
     else if (task_token_is_one(text))
         result = try_task(auth, config, offer, text, ret, ret_wait_s);
@@ -254,7 +315,7 @@ void auth_describe(const struct auth_identity *identity, char out[AUTH_WHO_SIZE]
         break;
     case AUTH_PROXY: (void)snprintf(out, AUTH_WHO_SIZE, "proxy %.80s (uid %u)", identity->name, identity->uid); break;
     case AUTH_PEER: (void)snprintf(out, AUTH_WHO_SIZE, "user %.80s (uid %u)", identity->name, identity->uid); break;
-    case AUTH_CERTIFICATE: (void)snprintf(out, AUTH_WHO_SIZE, "certificate %.100s", identity->name); break;
+    case AUTH_CERTIFICATE: (void)snprintf(out, AUTH_WHO_SIZE, "certificate %s", identity->subject); break;
     }
 }
 

@@ -1,4 +1,4 @@
-/* Who is calling, and what that allows: tokens, tokens of tasks, users on a unix socket.
+/* Who is calling, and what that allows: tokens, tokens of tasks, users on a unix socket, clients' certificates.
  *
  * What is allowed comes from the configuration's snapshot (config/auth_section.h), which a request holds while it is
  * looked at; here is only what outlives a reload: the key of the tasks' tokens, and who has guessed wrong.  A right
@@ -20,7 +20,10 @@ struct auth_offer {             /* what a request brings */
     unsigned n_authorization;   /* how many such fields there are */
     const char *peer;           /* "127.0.0.1:53412", "unix" */
     bool is_unix;
-    uint32_t uid, gid; /* unix: the peer's */
+    uint32_t uid, gid;        /* unix: the peer's */
+    const char *const *names; /* in the client's verified certificate, with their kinds: "URI:...", ..., "CN:..." */
+    size_t n_names;
+    bool has_certificate;
 };
 
 enum auth_kind {
@@ -32,16 +35,19 @@ enum auth_kind {
     AUTH_CERTIFICATE
 };
 
+#define AUTH_SUBJECT_SIZE 104u
+
 struct auth_identity {
     enum auth_kind kind;
     unsigned scopes;  /* enum token_scope */
     bool all_tenants; /* the request chooses; else one of: */
     const char *const *tenants;
     size_t n_tenants;
-    const char *name;            /* of the token (its id), the user or the certificate */
-    uint32_t uid;                /* proxy, peer */
-    struct task_token task;      /* task */
-    const char *task_tenants[1]; /* task: what `tenants` points to */
+    const char *name;                /* of the token (its id), or the user */
+    uint32_t uid;                    /* proxy, peer */
+    char subject[AUTH_SUBJECT_SIZE]; /* certificate: the name that was found; a long one cut short */
+    struct task_token task;          /* task */
+    const char *task_tenants[1];     /* task: what `tenants` points to */
 };
 
 enum auth_result {
@@ -50,6 +56,7 @@ enum auth_result {
     AUTH_MALFORMED, /* more than one Authorization */
     AUTH_UNKNOWN,   /* no such token */
     AUTH_EXPIRED,
+    AUTH_STRANGER, /* a certificate that nothing is granted to */
     AUTH_TOO_MANY, /* wrong tokens: *ret_wait_s says for how long */
     AUTH_BROKEN    /* no memory */
 };
@@ -65,6 +72,8 @@ const char *auth_only_tenant(const struct auth_identity *identity);
 /* "token abcdefghijkl", "user www-data", "task 0198..."; for the audit log. */
 #define AUTH_WHO_SIZE 128u
 void auth_describe(const struct auth_identity *identity, char out[AUTH_WHO_SIZE]);
+/* The certificate that was offered, in the same way; "" where there is none. */
+void auth_offered_certificate(const struct auth_offer *offer, char out[AUTH_WHO_SIZE]);
 /* The id of a token that was offered, were it right or not: "" where it is none.  For the audit log. */
 void auth_offered_id(const struct auth_offer *offer, char out[TOKEN_ID_SIZE]);
 

@@ -20,6 +20,16 @@ static bool is_unix(const char *text)
     return strncmp(text, "unix:", 5) == 0;
 }
 
+bool address_is_secure(const char *text)
+{
+    return strncmp(text, "https://", 8) == 0;
+}
+
+const char *address_bare(const char *text)
+{
+    return text + (address_is_secure(text) ? 8 : strncmp(text, "http://", 7) == 0 ? 7 : 0);
+}
+
 /* Splits "HOST:PORT" or "[V6]:PORT"; false where it is neither. */
 static bool split(const char *text, char host[HOST_MAX + 1], const char **ret_port)
 {
@@ -56,8 +66,9 @@ const char *check_listen(const char *text)
             return "is too long for a unix socket (107 bytes)";
         return NULL;
     }
+    text = address_bare(text);
     if (!split(text, host, &port))
-        return "must be HOST:PORT, [V6]:PORT or unix:PATH";
+        return "must be HOST:PORT, [V6]:PORT, https://HOST:PORT or unix:PATH";
     if (text[0] == '[' && inet_pton(AF_INET6, host, &six) != 1)
         return "has no IPv6 address between [ and ]";
     if (text[0] != '[' &&
@@ -92,7 +103,7 @@ int address_is_local(const char *text)
     const char *port;
     if (is_unix(text))
         return 1;
-    if (!split(text, host, &port))
+    if (!split(address_bare(text), host, &port))
         return -1;
     if (strcasecmp(host, "localhost") == 0) /* RFC 6761: never anything else, whatever the resolver knows */
         return 1;

@@ -1,4 +1,4 @@
-/* Addresses to listen on: "HOST:PORT", "[V6]:PORT", "unix:PATH"; and whether others than this machine reach them.
+/* Addresses to listen on: "HOST:PORT", "[V6]:PORT", with http:// or https:// before them, "unix:PATH"; and whether others than this machine reach them.
  * Thread: any; blocks where a host name has to be looked up. */
 #ifndef SATCHEL_CONFIG_ADDRESS_H
 #define SATCHEL_CONFIG_ADDRESS_H
@@ -9,6 +9,8 @@
 struct sockaddr;
 
 const char *check_listen(const char *text); /* NULL, or what is wrong; looks at the form alone */
+bool address_is_secure(const char *text);   /* https://: TLS */
+const char *address_bare(const char *text); /* without http:// or https:// */
 /* Is it reachable from this machine only (loopback, unix socket)?  1, 0, or -1: its host name is not known. */
 int address_is_local(const char *text);
 bool sockaddr_is_local(const struct sockaddr *address);

@@ -20,14 +20,15 @@
 #define MAX_FAILURES 10
 #define TASK_TOKEN_US INT64_C(86400000000)
 
-static const struct source_shape peer_shape[] = {
+static const struct source_shape grant_shape[] = {
     {.name = "tenants", .list = true}, {.name = "scopes", .list = true}, {0}};
 const struct source_shape auth_shape[] = {{.name = "token_file"},
                                           {.name = "proxy_uids", .list = true},
                                           {.name = "metrics"},
                                           {.name = "max_failures"},
                                           {.name = "task_token"},
-                                          {.name = "peer", .section = peer_shape, .titled = true},
+                                          {.name = "peer", .section = grant_shape, .titled = true},
+                                          {.name = "certificate", .section = grant_shape, .titled = true},
                                           {0}};
 
 /* ---- users and groups ---- */
@@ -167,6 +168,15 @@ static void read_proxies(struct config_auth *auth, struct section *s)
             problems_add(s->problems, s->where, "auth: user \"%s\" is not known any more", auth->proxies.items[i]);
 }
 
+static const char *check_certificate(const char *text)
+{
+    static const char *const kinds[] = {"URI:", "DNS:", "email:", "CN:"};
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++)
+        if (strncmp(text, kinds[i], strlen(kinds[i])) == 0 && text[strlen(kinds[i])])
+            return NULL;
+    return "must be a name in the certificate with its kind: URI:..., DNS:..., email:... or CN:...";
+}
+
 static const char *check_metrics(const char *text)
 {
     return strcmp(text, "admin") == 0 || strcmp(text, "open") == 0 ? NULL : "must be admin or open";
@@ -186,6 +196,7 @@ void auth_section_read(struct config_auth *auth, struct section *s)
     auth->task_token_us = TASK_TOKEN_US;
     section_duration(s, "task_token", &auth->task_token_us);
     read_peers(auth, s);
+    read_grants(&auth->certificates, &auth->n_certificates, s, "certificate", check_certificate);
 }
 
 /* ---- tokens ---- */
@@ -262,6 +273,7 @@ void auth_section_print(const struct config_auth *auth, struct buf *out)
     buf_printf(out, " metrics = \"%s\" max_failures = %lld task_token = \"%s\"", auth->open_metrics ? "open" : "admin",
                (long long)auth->max_failures, duration);
     print_grants(out, "peer", auth->peers, auth->n_peers);
+    print_grants(out, "certificate", auth->certificates, auth->n_certificates);
     buf_append_str(out, " }");
 }
 

@@ -96,7 +96,7 @@ struct config_schedule { /* schedule "nightly" { cron = "0 3 * * *" task = "repo
     char *where;
 };
 
-struct config_grant { /* auth { peer "www-data" { tenants = {...} scopes = {...} } }, or certificate "CN=..." */
+struct config_grant { /* auth { peer "www-data" { tenants = {...} scopes = {...} } }, or certificate "CN:..." */
     char *name;
     uint32_t id;     /* peer: of the user, or of the group where is_group */
     bool is_group;   /* peer "@NAME" */
@@ -116,6 +116,17 @@ struct config_auth {
     bool open_metrics;
     int64_t max_failures;  /* wrong tokens a minute from one source; 0: no limit */
     int64_t task_token_us; /* how long the token of an attempt without a time limit is good; 0: there are none */
+};
+
+struct config_sited { /* a setting that is looked at again, later */
+    char *value;      /* NULL: not set */
+    char *where;      /* "file:line" */
+};
+
+struct config_tls { /* tls { ... } */
+    bool on;        /* there is a section */
+    struct config_sited certificate, key, client_ca, client_crl, min_version, ciphers;
+    bool client_required; /* means something with client_ca */
 };
 
 struct config {
@@ -158,6 +169,7 @@ struct config {
     struct config_schedule *schedules;
     size_t n_schedules;
     struct config_auth auth;
+    struct config_tls tls;
 };
 
 struct config_overrides {  /* what the command line said; NULL or 0: nothing.  All borrowed */

@@ -79,6 +79,15 @@ const char *check_absolute_path(const char *text)
     return text[0] == '/' ? NULL : "must be an absolute path";
 }
 
+const char *check_file(const char *text)
+{
+    static const char credential[] = "credential:";
+    size_t len = sizeof credential - 1;
+    if (strncmp(text, credential, len) == 0)
+        return text[len] && text[len] != '.' && !strchr(text, '/') ? NULL : "must name a credential: credential:NAME";
+    return text[0] == '/' ? NULL : "must be an absolute path, or credential:NAME";
+}
+
 const char *check_template(const char *text)
 {
     const char *at = text;

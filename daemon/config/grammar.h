@@ -14,6 +14,7 @@ const char *check_log_level(const char *text);
 const char *check_canaries(const char *text);
 const char *check_store(const char *text);
 const char *check_absolute_path(const char *text);
+const char *check_file(const char *text);        /* an absolute path, or "credential:NAME": what systemd passes on */
 const char *check_template(const char *text);    /* every {{...}} closed and {{args}}, {{args.NAME}} or {{args.A.B}} */
 const char *check_header_line(const char *text); /* "Name: value" for a request we send */
 const char *check_environment(const char *text); /* "NAME" or "NAME=value" */

@@ -13,6 +13,7 @@
 #include "config/options.h"
 #include "config/sections.h"
 #include "config/source.h"
+#include "config/tls_section.h"
 
 #define STATE_DIRECTORY_ROOT "/var/lib/satchel"
 
@@ -20,7 +21,7 @@ struct loading {
     struct config *config;
     const struct config_overrides *overrides;
     struct problems problems;
-    struct source_shape shape[N_OPTIONS + 7];
+    struct source_shape shape[N_OPTIONS + 8];
     struct source *source;
     struct config_where listen_where[64];
 };
@@ -35,6 +36,7 @@ static void make_shape(struct source_shape *shape)
                                                    {.name = "plugin", .section = plugin_shape, .titled = true},
                                                    {.name = "schedule", .section = schedule_shape, .titled = true},
                                                    {.name = "auth", .section = auth_shape},
+                                                   {.name = "tls", .section = tls_shape},
                                                    {0}};
     size_t n = 0;
     for (; n < N_OPTIONS; n++)
@@ -179,8 +181,13 @@ static void check_listen_addresses(struct loading *load)
             problems_add(&load->problems, where, "listen: the host of \"%s\" is not known", list->items[i]);
         else if (local == 0 && !load->config->auth.on)
             problems_add(&load->problems, where, "listen: \"%s\" " ADDRESS_OPEN_ADVICE, list->items[i]);
+        if (address_is_secure(list->items[i]) && !load->config->tls.on)
+            problems_add(&load->problems, where,
+                         "listen: \"%s\" needs a certificate: tls { certificate = \"...\" key = \"...\" }",
+                         list->items[i]);
         for (size_t k = 0; k < i; k++)
-            if (strcmp(list->items[k], list->items[i]) == 0 && strcmp(strrchr(list->items[i], ':'), ":0") != 0)
+            if (strcmp(address_bare(list->items[k]), address_bare(list->items[i])) == 0 &&
+                strcmp(strrchr(list->items[i], ':'), ":0") != 0)
                 problems_add(&load->problems, where, "listen: \"%s\" is there twice", list->items[i]);
     }
 }

@@ -11,6 +11,7 @@
 #include "config/grammar.h"
 #include "config/options.h"
 #include "config/task_section.h"
+#include "config/tls_section.h"
 #include "proto/json_in.h"
 #include "proto/json_out.h"
 #include "proto/timetext.h"
@@ -464,6 +465,13 @@ void sections_read(struct config *config, struct cfg_t *root, struct problems *p
         where = s.where;
     }
     auth_section_finish(&config->auth, problems, where);
+    for (size_t i = 0; i < source_count(root, "tls"); i++) {
+        (void)section_open(&s, root, "tls", i, NULL, problems);
+        if (i)
+            problems_add(problems, s.where, "tls: there is a section already; put all of it into one");
+        else
+            tls_section_read(&config->tls, &s);
+    }
 }
 
 static void print_line(void (*put)(void *arg, const char *line), void *arg, struct buf *line)
@@ -526,6 +534,10 @@ void sections_print(const struct config *config, void (*put)(void *arg, const ch
         auth_section_print(&config->auth, &line);
         print_line(put, arg, &line);
     }
+    if (config->tls.on) {
+        tls_section_print(&config->tls, &line);
+        print_line(put, arg, &line);
+    }
 }
 
 void sections_release(struct config *config)
@@ -542,6 +554,7 @@ void sections_release(struct config *config)
         schedule_release(&config->schedules[i]);
     free(config->schedules);
     auth_section_release(&config->auth);
+    tls_section_release(&config->tls);
     free(config->headers);
     free(config->tenants);
     free(config->tasks);

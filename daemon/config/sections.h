@@ -1,4 +1,4 @@
-/* The sections of the configuration: header, tenant, task, plugin, schedule, auth.
+/* The sections of the configuration: header, tenant, task, plugin, schedule, auth, tls.
  * Thread: the one that loads the configuration. */
 #ifndef SATCHEL_CONFIG_SECTIONS_H
 #define SATCHEL_CONFIG_SECTIONS_H

@@ -7,12 +7,15 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "base/log.h"
+#include "http/certificate.h"
 #include "http/reply.h"
+#include "http/tls.h"
 
 enum { TURNS_MAX = 16 };
 
 #define LINGER_NS (5 * 1000000000LL)
-#define REFUSAL_LINGER_NS 1000000000LL
+#define REFUSAL_LINGER_NS 1000000000LL /* of who was not let in */
 
 void connection_drop_buffers(struct connection *c)
 {
@@ -30,6 +33,7 @@ static void release(struct connection *c)
 {
     connection_drop_buffers(c);
     parser_free(c->parser);
+    certificate_free(c->certificate);
     free(c);
 }
 
@@ -38,6 +42,8 @@ static void close_connection(struct connection *c)
     struct http_loop *home = c->home;
     if (c->watched)
         (void)event_del(&c->event);
+    if (c->handshake_since)
+        http_count(&home->counters.handshake_failures);
     c->transport.ops->close(&c->transport);
     http_loop_free_slot(home, c->slot);
     if (c->counted) {
@@ -115,6 +121,46 @@ static size_t input_room(const struct connection *c)
     return room < HTTP_INPUT_SIZE ? room : HTTP_INPUT_SIZE;
 }
 
+/* ---- the beginning of TLS ---- */
+
+/* The handshake is through.  False: no memory. */
+static bool on_secured(struct connection *c)
+{
+    c->handshake_since = 0;
+    http_count(&c->home->counters.handshakes);
+    if (transport_certificate(&c->transport, &c->certificate) < 0)
+        return false;
+    c->peer.certificate = c->certificate;
+    return true;
+}
+
+/* There is no TLS with this client, and the transport is plain: what still comes is thrown away, so that our last
+ * word is not lost in a reset. */
+static void refuse_insecure(struct connection *c, ssize_t why)
+{
+    struct problem problem = {0};
+    c->handshake_since = 0;
+    http_count(&c->home->counters.handshake_failures);
+    LOG_DEBUG("no TLS with a client", LOG_TEXT("peer", c->peer.text), LOG_TEXT("reason", transport_failure()));
+    if (why == -ENOPROTOOPT) {
+        problem_set(&problem, PROBLEM_MALFORMED_REQUEST, "This address speaks TLS alone; use https://.");
+        reply_refusal(c, &problem, true);
+    }
+    c->input = INPUT_DISCARD;
+    c->close = true;
+}
+
+/* What the transport's `receive` returned while the connection was being made, as it is to be taken. */
+static ssize_t received_opening(struct connection *c, ssize_t n)
+{
+    if (c->transport.ssl && !c->transport.opening)
+        return on_secured(c) ? n : -ENOMEM;
+    if (n != -ENOPROTOOPT && n != -EPROTO)
+        return n;
+    refuse_insecure(c, n);
+    return -EAGAIN;
+}
+
 /* False: the client is gone. */
 static bool receive(struct connection *c)
 {
@@ -129,6 +175,8 @@ static bool receive(struct connection *c)
     }
     char *data = c->home->input;
     ssize_t n = c->transport.ops->receive(&c->transport, data, room);
+    if (c->handshake_since)
+        n = received_opening(c, n);
     if (n < 0)
         return n == -EAGAIN;
     if (n == 0) {
@@ -154,7 +202,7 @@ static void on_event(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     struct connection *c = arg;
     c->busy = true;
-    if (what & EV_READ && !receive(c))
+    if ((what & EV_READ || c->transport.receive_writes) && !receive(c))
         connection_abort(c);
     else
         connection_turn(c);
@@ -163,12 +211,14 @@ static void on_event(evutil_socket_t fd, short what, void *arg)
 static void watch(struct connection *c)
 {
     short what = 0;
-    if (!c->at_end)
+    if (!c->at_end || c->transport.send_reads)
         what |= EV_READ;
     if (!c->at_end && !input_room(c))
         what |= EV_ET; /* nothing can be read, but a disconnect shall be seen: be told of news only */
-    if (connection_pending(c) || c->yielding)
+    if ((connection_pending(c) && !c->transport.send_reads) || c->yielding)
         what |= EV_WRITE;
+    if (c->transport.receive_writes)
+        what = EV_WRITE;
     if (what == c->watched)
         return;
     if (c->watched)
@@ -200,7 +250,8 @@ static bool is_over(struct connection *c)
     if (c->input == INPUT_DISCARD && !c->finished) {
         c->transport.ops->finish(&c->transport);
         c->finished = true;
-        c->linger_until = clock_mono_ns() + (c->counted ? LINGER_NS : REFUSAL_LINGER_NS);
+        bool served = c->counted && (!c->peer.is_tls || c->transport.ssl);
+        c->linger_until = clock_mono_ns() + (served ? LINGER_NS : REFUSAL_LINGER_NS);
     }
     if (!c->at_end)
         return false;
@@ -247,6 +298,10 @@ void connection_turn(struct connection *c)
         return;
     }
     c->busy = false;
+    if (c->transport.more && !c->at_end && input_room(c)) {
+        c->reading = true;
+        connection_schedule(c);
+    }
 }
 
 void connection_schedule(struct connection *c)
@@ -272,8 +327,13 @@ void connection_run_ready(struct http_loop *home)
     for (; c; c = next) {
         next = c->next_ready;
         c->scheduled = false;
+        bool reading = c->reading;
+        c->reading = false;
+        c->busy = true;
         if (c->dead)
             release(c);
+        else if (reading && !receive(c))
+            connection_abort(c);
         else
             connection_turn(c);
     }
@@ -303,12 +363,17 @@ static void tell_refused(struct connection *c)
 static bool init(struct connection *c, struct handover *handover)
 {
     c->home = handover->home;
-    c->transport = (struct transport){&transport_plain, handover->fd};
+    c->transport = (struct transport){.ops = &transport_plain, .fd = handover->fd};
     c->peer = handover->peer;
     c->source = handover->source;
     c->counted = handover->counted;
     c->parser = parser_new(&exchange_parser_events, c);
     c->slot = UINT32_MAX;
+    if (c->peer.is_tls) {
+        if (!handover->tls || transport_secure(&c->transport, handover->tls) < 0)
+            return false;
+        c->handshake_since = clock_mono_ns();
+    }
     if (c->parser)
         c->slot = http_loop_take_slot(c->home, c);
     return c->slot != UINT32_MAX;
@@ -318,8 +383,12 @@ void connection_open(struct handover *handover)
 {
     struct http_loop *home = handover->home;
     struct connection *c = calloc(1, sizeof *c);
-    if (!c || !init(c, handover)) {
-        struct transport lost = {&transport_plain, handover->fd};
+    bool good = c && init(c, handover);
+    tls_unref(handover->tls);
+    if (!good) {
+        struct transport lost = {.ops = &transport_plain, .fd = handover->fd};
+        if (c && c->transport.ops)
+            lost = c->transport;
         lost.ops->close(&lost);
         if (handover->counted) {
             sources_leave(&home->server->sources, &handover->source);

@@ -51,6 +51,7 @@ struct connection {
     short watched; /* what `event` waits for */
     uint32_t slot;
     struct http_peer peer;
+    struct http_certificate *certificate; /* peer's */
     struct source_key source;
     bool counted; /* for the limits; else it is only told that there are too many */
     /* input */
@@ -80,9 +81,11 @@ struct connection {
     /* the loop's list of things to do */
     bool scheduled, busy;
     bool yielding; /* there is more to do, after the other connections */
+    bool reading;  /* on the loop's list to read what the transport holds, no event telling of it */
     bool dead;     /* closed; freed when the list is run */
     struct connection *next_ready;
     /* clocks (clock_mono_ns; 0: not running) */
+    int64_t handshake_since;
     int64_t idle_since; /* seen idle by the sweep */
     int64_t head_since; /* first byte of the head */
     int64_t body_since; /* start of the body, moved on by the time it was paused */
@@ -97,6 +100,7 @@ struct handover { /* an accepted socket on its way to its loop */
     struct loop_mail mail;
     struct http_loop *home;
     int fd;
+    struct tls *tls; /* a reference; NULL: plain */
     struct http_peer peer;
     struct source_key source;
     bool counted;

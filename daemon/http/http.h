@@ -20,6 +20,7 @@
 
 struct http_server;
 struct http_exchange;
+struct tls;
 
 enum http_method { HTTP_GET, HTTP_HEAD, HTTP_POST, HTTP_PUT, HTTP_PATCH, HTTP_DELETE, HTTP_OPTIONS, HTTP_OTHER };
 
@@ -27,10 +28,17 @@ struct http_field {
     struct slice name, value; /* as received, white space around the value removed */
 };
 
+struct http_certificate { /* what a client has shown, and an issuer vouches for */
+    size_t n_names;
+    char **names; /* "URI:...", "DNS:...", "email:...", and last "CN:...", without control characters; may be none */
+};
+
 struct http_peer {
     char text[64]; /* "127.0.0.1:53412", "unix" */
     bool is_unix;
-    uint32_t uid, gid; /* unix: SO_PEERCRED */
+    bool is_tls;
+    const struct http_certificate *certificate; /* verified; NULL: none.  Lives as long as the connection */
+    uint32_t uid, gid;                          /* unix: SO_PEERCRED */
     int32_t pid;
 };
 
@@ -133,12 +141,17 @@ struct http_server_options {
 };
 
 int http_server_new(const struct http_server_options *options, struct http_server **ret); /* 0 or -errno */
-/* Adds an address "HOST:PORT", "[V6]:PORT" or "unix:PATH"; binds and listens now, accepts after start.  On failure
- * -1 and the reason in `error`. */
+/* Adds an address "HOST:PORT", "[V6]:PORT" (http:// or https:// may be before them: TLS) or "unix:PATH"; binds and
+ * listens now, accepts after start.  On failure -1 and the reason in `error`. */
 int http_server_listen(struct http_server *server, const char *address, char *error, size_t error_size);
-int http_server_adopt(struct http_server *server, int fd, char *error, size_t error_size); /* an inherited socket */
-int http_server_start(struct http_server *server);                                         /* 0 or -errno */
-/* The bound addresses, "http://127.0.0.1:8640" or "unix:/path", by index; NULL: past the end. */
+/* The same with an inherited socket. */
+int http_server_adopt(struct http_server *server, int fd, bool secure, char *error, size_t error_size);
+/* What connections to TLS addresses are made with from here on (its own reference); those that are there keep theirs.
+ * Needed before start where there is such an address. */
+void http_server_set_tls(struct http_server *server, struct tls *tls);
+bool http_server_needs_tls(const struct http_server *server); /* is there a TLS address? */
+int http_server_start(struct http_server *server);            /* 0 or -errno */
+/* The bound addresses, "http://127.0.0.1:8640", "https://..." or "unix:/path", by index; NULL: past the end. */
 const char *http_server_address(const struct http_server *server, size_t index);
 /* Stops accepting (who is connected already is still served), closes idle connections, answers the rest with
  * `Connection: close`.  Returns when every loop has taken note; watch http_stats.connections for the end. */
@@ -148,6 +161,7 @@ void http_server_free(struct http_server *server); /* NULL is fine; removes unix
 
 struct http_stats {
     uint64_t connections, accepted, refused, requests, framing_errors, timeouts;
+    uint64_t handshakes, handshake_failures; /* of TLS; a client that goes away or is too slow counts as a failure */
 };
 void http_server_stats(struct http_server *server, struct http_stats *ret); /* any thread */
 /* Grows with every turn of the slowest loop: the watchdog's food.  Posts a ping to each loop. */

@@ -35,7 +35,7 @@ static void on_accept(struct evconnlistener *accepting, evutil_socket_t fd, stru
 {
     (void)accepting, (void)len;
     struct listener *listener = arg;
-    http_server_accepted(listener->server, fd, listener->is_unix, address);
+    http_server_accepted(listener, fd, address);
 }
 
 /* Out of descriptors or memory: what is left in the queue would wake us at once, again and again. */
@@ -80,7 +80,7 @@ void listener_stop(struct listener *listener)
                 continue;
             if (fd < 0)
                 break;
-            http_server_accepted(listener->server, fd, listener->is_unix, &address);
+            http_server_accepted(listener, fd, &address);
         }
         evconnlistener_free(listener->accepting);
         listener->accepting = NULL;
@@ -92,25 +92,26 @@ void listener_stop(struct listener *listener)
 
 /* ---- adding ---- */
 
-static char *tcp_address_text(const struct sockaddr_storage *address)
+static char *tcp_address_text(const struct sockaddr_storage *address, bool secure)
 {
+    const char *scheme = secure ? "https" : "http";
     char host[INET6_ADDRSTRLEN] = "", *text = NULL;
     int n;
     if (address->ss_family == AF_INET) {
         struct sockaddr_in in;
         memcpy(&in, address, sizeof in);
         (void)inet_ntop(AF_INET, &in.sin_addr, host, sizeof host);
-        n = asprintf(&text, "http://%s:%u", host, ntohs(in.sin_port));
+        n = asprintf(&text, "%s://%s:%u", scheme, host, ntohs(in.sin_port));
     } else {
         struct sockaddr_in6 in6;
         memcpy(&in6, address, sizeof in6);
         (void)inet_ntop(AF_INET6, &in6.sin6_addr, host, sizeof host);
-        n = asprintf(&text, "http://[%s]:%u", host, ntohs(in6.sin6_port));
+        n = asprintf(&text, "%s://[%s]:%u", scheme, host, ntohs(in6.sin6_port));
     }
     return n < 0 ? NULL : text;
 }
 
-static char *address_text(int fd, bool *ret_unix)
+static char *address_text(int fd, bool secure, bool *ret_unix)
 {
     struct sockaddr_storage address = {0};
     socklen_t len = sizeof address;
@@ -118,7 +119,7 @@ static char *address_text(int fd, bool *ret_unix)
         return NULL;
     *ret_unix = address.ss_family == AF_UNIX;
     if (address.ss_family == AF_INET || address.ss_family == AF_INET6)
-        return tcp_address_text(&address);
+        return tcp_address_text(&address, secure);
     if (!*ret_unix)
         return NULL;
     struct sockaddr_un un;
@@ -131,12 +132,13 @@ static char *address_text(int fd, bool *ret_unix)
 }
 
 /* Takes the listening descriptor over on success. */
-static int add(struct http_server *server, int fd, const char *unlink_path)
+static int add(struct http_server *server, int fd, bool secure, const char *unlink_path)
 {
     if (server->n_listeners == HTTP_LISTENERS_MAX || server->started)
         return -1;
-    struct listener listener = {.server = server, .fd = fd};
-    listener.address = address_text(fd, &listener.is_unix);
+    struct listener listener = {.server = server, .fd = fd, .secure = secure};
+    listener.address = address_text(fd, secure, &listener.is_unix);
+    listener.secure = secure && !listener.is_unix;
     struct stat at;
     if (unlink_path && stat(unlink_path, &at) == 0) {
         listener.unlink_path = strdup(unlink_path);
@@ -160,7 +162,7 @@ static void set_tcp_options(int fd)
     (void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
 }
 
-int listener_adopt(struct http_server *server, int fd, char *error, size_t error_size)
+int listener_adopt(struct http_server *server, int fd, bool secure, char *error, size_t error_size)
 {
     char name[32];
     (void)snprintf(name, sizeof name, "inherited socket %d", fd);
@@ -175,7 +177,9 @@ int listener_adopt(struct http_server *server, int fd, char *error, size_t error
     if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 || fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
         return fail(error, error_size, name, "fcntl", errno);
     set_tcp_options(fd);
-    return add(server, fd, NULL) < 0 ? fail(error, error_size, name, "too many addresses, or not TCP or unix", 0) : 0;
+    return add(server, fd, secure, NULL) < 0
+               ? fail(error, error_size, name, "too many addresses, or not TCP or unix", 0)
+               : 0;
 }
 
 /* A socket file that nobody listens on any more may be replaced.  0, or a reason. */
@@ -219,7 +223,7 @@ static int open_unix(struct http_server *server, const char *address, char *erro
             (void)unlink(path);
         return -1;
     }
-    if (add(server, fd, path) == 0)
+    if (add(server, fd, false, path) == 0)
         return 0;
     (void)close(fd);
     (void)unlink(path);
@@ -227,7 +231,7 @@ static int open_unix(struct http_server *server, const char *address, char *erro
 }
 
 /* One address of the name; *port (network order, 0: any) is set to the one it got.  0 or errno. */
-static int open_tcp(struct http_server *server, const struct addrinfo *info, in_port_t *port)
+static int open_tcp(struct http_server *server, const struct addrinfo *info, bool secure, in_port_t *port)
 {
     struct sockaddr_storage address = {0};
     memcpy(&address, info->ai_addr, info->ai_addrlen);
@@ -248,7 +252,7 @@ static int open_tcp(struct http_server *server, const struct addrinfo *info, in_
     if (bind(fd, (const struct sockaddr *)&address, info->ai_addrlen) < 0 || listen(fd, BACKLOG) < 0 ||
         getsockname(fd, (struct sockaddr *)&address, &len) < 0)
         err = errno;
-    else if (add(server, fd, NULL) < 0)
+    else if (add(server, fd, secure, NULL) < 0)
         err = ENOBUFS;
     if (err)
         (void)close(fd);
@@ -285,8 +289,10 @@ int listener_open(struct http_server *server, const char *address, char *error, 
     if (strncmp(address, "unix:", 5) == 0)
         return open_unix(server, address, error, error_size);
     char host[256], port_text[6];
-    if (!split(address, host, port_text))
-        return fail(error, error_size, address, "write HOST:PORT, [V6]:PORT or unix:PATH (ports up to 65535)", 0);
+    bool secure = strncmp(address, "https://", 8) == 0;
+    if (!split(address + (secure ? 8 : strncmp(address, "http://", 7) == 0 ? 7 : 0), host, port_text))
+        return fail(error, error_size, address,
+                    "write HOST:PORT, [V6]:PORT, https://HOST:PORT or unix:PATH (ports up to 65535)", 0);
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV}, *list = NULL;
     int err = getaddrinfo(strcmp(host, "*") == 0 ? NULL : host, port_text, &hints, &list);
     if (err)
@@ -297,7 +303,7 @@ int listener_open(struct http_server *server, const char *address, char *error, 
     for (const struct addrinfo *info = list; info; info = info->ai_next) {
         if (info->ai_family != AF_INET && info->ai_family != AF_INET6)
             continue;
-        err = open_tcp(server, info, &port);
+        err = open_tcp(server, info, secure, &port);
         bound += !err;
         if (err && !first_error)
             first_error = err;

@@ -19,8 +19,9 @@ struct listener {
     struct evconnlistener *accepting; /* NULL: not (or no longer) accepting */
     int fd;                           /* -1: closed */
     bool is_unix;
+    bool secure;       /* TLS */
     bool resting;      /* out of descriptors: tried again by listener_wake */
-    char *address;     /* "http://127.0.0.1:8640", "unix:/path" */
+    char *address;     /* "http://127.0.0.1:8640", "https://...", "unix:/path" */
     char *unlink_path; /* unix sockets made here; removed where it still is the same file */
     dev_t device;
     ino_t inode;
@@ -28,7 +29,7 @@ struct listener {
 
 /* Appends to server->listeners.  -1 and `error`, and nothing has changed. */
 int listener_open(struct http_server *server, const char *address, char *error, size_t error_size);
-int listener_adopt(struct http_server *server, int fd, char *error, size_t error_size);
+int listener_adopt(struct http_server *server, int fd, bool secure, char *error, size_t error_size);
 int listener_start(struct listener *listener); /* 0 or -errno; before the first loop runs, or on its thread */
 bool listener_wake(struct listener *listener); /* accept again after a rest; true: it was resting */
 void listener_stop(struct listener *listener); /* takes what waits to be accepted, then closes */

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "http/connection.h"
+#include "http/tls.h"
 
 enum { REFUSALS_MAX = 64 }; /* connections that are told so at the same time; more are closed without a word */
 
@@ -95,14 +96,15 @@ static void on_ready(evutil_socket_t fd, short what, void *arg)
 
 /* ---- accepting ---- */
 
-static void fill_peer(struct handover *handover, bool is_unix, const void *address)
+static void fill_peer(struct handover *handover, const struct listener *listener, const void *address)
 {
     struct http_peer *peer = &handover->peer;
     uint8_t *key = handover->source.bytes;
     char text[INET6_ADDRSTRLEN] = "";
     const struct sockaddr *any = address;
-    peer->is_unix = is_unix;
-    if (is_unix) {
+    peer->is_unix = listener->is_unix;
+    peer->is_tls = listener->secure;
+    if (peer->is_unix) {
         struct ucred who = {.uid = UINT32_MAX, .gid = UINT32_MAX};
         socklen_t len = sizeof who;
         (void)getsockopt(handover->fd, SOL_SOCKET, SO_PEERCRED, &who, &len);
@@ -165,19 +167,20 @@ static void run_handover(struct loop_mail *mail)
     connection_open((struct handover *)mail);
 }
 
-void http_server_accepted(struct http_server *server, int fd, bool is_unix, const void *address)
+void http_server_accepted(const struct listener *listener, int fd, const void *address)
 {
+    struct http_server *server = listener->server;
     struct handover *handover = calloc(1, sizeof *handover);
     if (!handover) {
         (void)close(fd);
         return;
     }
     handover->fd = fd;
-    fill_peer(handover, is_unix, address);
+    fill_peer(handover, listener, address);
     handover->counted = admit(server, &handover->source);
     if (!handover->counted) {
         http_count(&server->loops[0].counters.refused);
-        if (!may_tell(server)) {
+        if (listener->secure || !may_tell(server)) { /* a handshake is too dear for saying no */
             (void)close(fd);
             free(handover);
             return;
@@ -186,6 +189,8 @@ void http_server_accepted(struct http_server *server, int fd, bool is_unix, cons
     struct http_loop *home = handover->home = choose_loop(server);
     (void)atomic_fetch_add(&home->connections, 1);
     handover->mail.run = run_handover;
+    if (listener->secure)
+        handover->tls = tls_ref(server->tls);
     if (home == &server->loops[0])
         connection_open(handover);
     else
@@ -252,9 +257,17 @@ int http_server_listen(struct http_server *server, const char *address, char *er
     return listener_open(server, address, error, error_size);
 }
 
-int http_server_adopt(struct http_server *server, int fd, char *error, size_t error_size)
+int http_server_adopt(struct http_server *server, int fd, bool secure, char *error, size_t error_size)
 {
-    return listener_adopt(server, fd, error, error_size);
+    return listener_adopt(server, fd, secure, error, error_size);
+}
+
+bool http_server_needs_tls(const struct http_server *server)
+{
+    for (size_t i = 0; i < server->n_listeners; i++)
+        if (server->listeners[i].secure)
+            return true;
+    return false;
 }
 
 const char *http_server_address(const struct http_server *server, size_t index)
@@ -287,6 +300,23 @@ static void on_loop(struct http_loop *home, void (*fn)(struct http_loop *home))
     (void)sem_destroy(&job.done);
 }
 
+static void take_tls(struct http_loop *home)
+{
+    struct tls *before = home->server->tls;
+    home->server->tls = home->server->fresh_tls;
+    home->server->fresh_tls = NULL;
+    tls_unref(before);
+}
+
+void http_server_set_tls(struct http_server *server, struct tls *tls)
+{
+    server->fresh_tls = tls_ref(tls);
+    if (server->started)
+        on_loop(&server->loops[0], take_tls);
+    else
+        take_tls(&server->loops[0]);
+}
+
 static void begin_loop(struct http_loop *home)
 {
     current_loop = home;
@@ -302,8 +332,8 @@ static void begin_accepting(struct http_loop *home)
 int http_server_start(struct http_server *server)
 {
     unsigned running = 0;
-    int err = 0;
-    while (running < server->n_loops && (err = loop_start(server->loops[running].loop)) == 0)
+    int err = http_server_needs_tls(server) && !server->tls ? -EINVAL : 0;
+    while (!err && running < server->n_loops && (err = loop_start(server->loops[running].loop)) == 0)
         running++;
     if (err) {
         while (running--)
@@ -386,6 +416,7 @@ void http_server_free(struct http_server *server)
         release_loop(&server->loops[i]);
     free(server->loops);
     free(server->server_line);
+    tls_unref(server->tls);
     sources_release(&server->sources);
     free(server);
 }
@@ -403,6 +434,8 @@ void http_server_stats(struct http_server *server, struct http_stats *ret)
         ret->requests += atomic_load(&home->counters.requests);
         ret->framing_errors += atomic_load(&home->counters.framing_errors);
         ret->timeouts += atomic_load(&home->counters.timeouts);
+        ret->handshakes += atomic_load(&home->counters.handshakes);
+        ret->handshake_failures += atomic_load(&home->counters.handshake_failures);
     }
 }
 

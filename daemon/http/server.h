@@ -21,7 +21,7 @@ struct slot {                      /* where an http_ref points to */
 };
 
 struct http_counters { /* written by the loop's thread alone, read by any */
-    _Atomic uint64_t accepted, refused, requests, framing_errors, timeouts, beats;
+    _Atomic uint64_t accepted, refused, requests, framing_errors, timeouts, handshakes, handshake_failures, beats;
 };
 
 struct http_loop {
@@ -64,7 +64,9 @@ struct http_server {
     size_t n_listeners;
     /* the first loop's thread, which accepts */
     unsigned next_loop;
-    int start_error; /* of listener_start; read by http_server_start */
+    struct tls *fresh_tls; /* on its way from http_server_set_tls, which waits */
+    struct tls *tls;       /* a reference; NULL: no TLS address.  Before the start: the owner's */
+    int start_error;       /* of listener_start; read by http_server_start */
     /* any thread */
     struct sources sources;
     atomic_size_t connections; /* those that count for the limit */
@@ -86,6 +88,6 @@ void http_loop_free_slot(struct http_loop *home, uint32_t slot);
 /* Runs the sweep also while there are no connections, until nothing is left for it to do. */
 void http_loop_keep_sweeping(struct http_loop *home);
 /* An accepted socket: chooses a loop and hands it over.  On the first loop's thread; takes the descriptor. */
-void http_server_accepted(struct http_server *server, int fd, bool is_unix, const void *address);
+void http_server_accepted(const struct listener *listener, int fd, const void *address);
 
 #endif

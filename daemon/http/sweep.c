@@ -57,6 +57,11 @@ void sweep_connection(struct connection *c, int64_t now)
         give_up(c);
         return;
     }
+    if (c->handshake_since) {
+        if (since(c->handshake_since, now, limits->header_us))
+            give_up(c);
+        return;
+    }
     switch (c->input) {
     case INPUT_HEAD:
         if (!c->head_since)

@@ -22,6 +22,7 @@ only_in 'confuse' 'daemon/config/'
 only_in 'curl/' 'proto/curl_loader|client/|daemon/executor/http|daemon/telemetry/'
 only_in 'libpq' 'daemon/store/postgres'
 only_in 'evhttp' 'nowhere'
+only_in 'openssl/(ssl|x509|pem|err|bio)' 'daemon/http/(tls|transport_tls|certificate)'
 
 # Every way that C has to a new thread, called or taken the address of; a line's comment does not count.
 starters=$(find proto client daemon examples tests bench \( -name '*.c' -o -name '*.h' -o -name '*.cc' \) -exec \

@@ -429,6 +429,83 @@ static void a_token_counts_before_the_user_that_sends_it(void **state)
     assert_int_equal(identity.kind, AUTH_PROXY);
 }
 
+/* Whether a certificate with this name is let in by that section. */
+static bool fits(const char *pattern, const char *name)
+{
+    char section[600];
+    struct auth_identity identity;
+    int wait_s;
+    const char *names[] = {"CN:an unrelated name", name};
+    struct auth_offer offer = {.peer = "10.0.0.1:5", .has_certificate = true, .names = names, .n_names = 2};
+    (void)snprintf(section, sizeof section, "certificate \"%s\" { tenants = {\"acme\"} scopes = {\"read\"} }", pattern);
+    begin(section);
+    enum auth_result result = auth_identify(auth, &config->auth, &offer, &identity, &wait_s);
+    if (result == AUTH_OK) {
+        assert_int_equal(identity.kind, AUTH_CERTIFICATE);
+        assert_int_equal(identity.scopes, TOKEN_READ);
+        assert_string_equal(auth_only_tenant(&identity), "acme");
+        assert_memory_equal(identity.subject, name, strnlen(name, AUTH_SUBJECT_SIZE - 1));
+    } else {
+        assert_int_equal(result, AUTH_STRANGER);
+    }
+    (void)end(NULL);
+    return result == AUTH_OK;
+}
+
+static void certificates_are_mapped_by_name(void **state)
+{
+    (void)state;
+    assert_true(fits("CN:deploy", "CN:deploy"));
+    assert_false(fits("CN:deploy", "CN:Deploy"));
+    assert_false(fits("CN:deploy", "DNS:deploy"));
+    assert_false(fits("CN:deploy", "CN:deployer"));
+    assert_false(fits("CN:deploy", "CN:deplo"));
+    assert_true(fits("DNS:*.Example.org", "DNS:a.b.EXAMPLE.org"));
+    assert_false(fits("DNS:*.example.org", "DNS:example.org"));
+    assert_false(fits("DNS:*.example.org", "DNS:a.example.org.evil.net"));
+    assert_true(fits("URI:spiffe://x/*/web/*", "URI:spiffe://x/ns/a/web/1"));
+    assert_false(fits("URI:spiffe://x/*/web/*", "URI:spiffe://y/x/ns/web/1"));
+    assert_false(fits("URI:spiffe://x/a", "URI:spiffe://X/a"));
+    assert_true(fits("email:*", "email:a@b"));
+    assert_false(fits("email:*", "CN:email:a@b")); /* a kind is never part of a name */
+    assert_false(fits("URI:*", "email:URI:x"));
+    assert_true(fits("CN:a*b*c*", "CN:abbc"));
+    assert_false(fits("CN:*a*a*a*b", "CN:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"));
+}
+
+static void the_first_section_that_fits_counts(void **state)
+{
+    (void)state;
+    struct auth_identity identity;
+    int wait_s;
+    char who[AUTH_WHO_SIZE], long_name[400] = "CN:";
+    memset(long_name + 3, 'x', sizeof long_name - 4);
+    const char *names[] = {"DNS:b", "CN:a", long_name};
+    struct auth_offer offer = {.peer = "10.0.0.1:5", .has_certificate = true, .names = names, .n_names = 2};
+    begin("certificate \"CN:a\" { tenants = {\"one\"} } certificate \"DNS:b\" { tenants = {\"two\"} }"
+          " certificate \"CN:x*\" { tenants = {\"*\"} }");
+    assert_int_equal(auth_identify(auth, &config->auth, &offer, &identity, &wait_s), AUTH_OK);
+    assert_string_equal(auth_only_tenant(&identity), "one");
+    auth_describe(&identity, who);
+    assert_string_equal(who, "certificate CN:a");
+    auth_offered_certificate(&offer, who);
+    assert_string_equal(who, "certificate DNS:b");
+    offer.names = names + 2;
+    offer.n_names = 1;
+    assert_int_equal(auth_identify(auth, &config->auth, &offer, &identity, &wait_s), AUTH_OK);
+    assert_true(identity.all_tenants);
+    auth_describe(&identity, who);
+    assert_int_equal(strlen(who), strlen("certificate ") + AUTH_SUBJECT_SIZE - 1);
+    offer.n_names = 0; /* a certificate without any name */
+    assert_int_equal(auth_identify(auth, &config->auth, &offer, &identity, &wait_s), AUTH_STRANGER);
+    auth_offered_certificate(&offer, who);
+    assert_string_equal(who, "certificate without a name");
+    offer.has_certificate = false;
+    assert_int_equal(auth_identify(auth, &config->auth, &offer, &identity, &wait_s), AUTH_MISSING);
+    auth_offered_certificate(&offer, who);
+    assert_string_equal(who, "");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -447,6 +524,8 @@ int main(void)
         cmocka_unit_test_teardown(tasks_tokens_can_be_turned_off, end),
         cmocka_unit_test_teardown(users_and_groups_are_mapped, end),
         cmocka_unit_test_teardown(a_token_counts_before_the_user_that_sends_it, end),
+        cmocka_unit_test_teardown(certificates_are_mapped_by_name, end),
+        cmocka_unit_test_teardown(the_first_section_that_fits_counts, end),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -664,7 +664,11 @@ static void test_print_round_trip(void **state)
         "task \"u\" { url = \"http://x/\" propagate = {} }\nplugin \"/p.so\" { config = \"x y\" }\n"
         "otlp_endpoint = \"http://127.0.0.1:4318\"\notlp_traces_endpoint = \"https://h/v1/traces?a=b\"\n"
         "service_name = jobs\nresource_attributes = \"a=b,c=d\"\n"
-        "trace_sampler = parentbased_traceidratio\ntrace_sampler_arg = 0.25\n");
+        "trace_sampler = parentbased_traceidratio\ntrace_sampler_arg = 0.25\n"
+        "listen = {\"https://[::1]:0\", \"http://localhost:1\"}\nauth { certificate \"URI:a:b*\" { tenants = {\"x\"} } "
+        "}\n"
+        "tls { certificate = \"credential:c\" key = /k.pem client_ca = /a client_crl = /r client_required = no\n"
+        "min_version = 1.3 ciphers = \"ECDHE+AESGCM\" }\n");
     config_print(config, collect, &first);
     config_unref(config);
     config = load_text(first.text.data);
@@ -673,6 +677,11 @@ static void test_print_round_trip(void **state)
     assert_string_equal(config->data_dir, "/a b/\"c\\${X}");
     assert_string_equal(config->tasks[0].command.items[1], "$HOME\n");
     assert_int_equal(config->tasks[0].n_final_exit, 0);
+    assert_string_equal(config->tls.certificate.value, "credential:c");
+    assert_non_null(strstr(config->tls.key.where, "good.conf:"));
+    assert_string_equal(config->tls.ciphers.value, "ECDHE+AESGCM");
+    assert_false(config->tls.client_required);
+    assert_int_equal(config->auth.n_certificates, 1);
     assert_true(first.n >= N_OPTIONS - 2 + 5); /* otlp_headers and callback_key_file are not set */
     config_unref(config);
     buf_release(&first.text);

@@ -52,7 +52,10 @@ static const char text[] =
     "listen = {\"127.0.0.1:0\", \"unix:/x\"}\nworkers = 3\ndata_dir = /srv/x\n"
     "header \"X-R\" { var = r }\ntenant \"a\" { weight = 2 }\nplugin \"/p.so\" { config = x }\n"
     "task \"t\" { command = {\"/bin/true\", \"{{args.x}}\"} environment = {\"A=b\"} workdir = /tmp }\n"
-    "task \"u\" { url = \"http://x/\" headers = {\"A: b\"} }\n";
+    "task \"u\" { url = \"http://x/\" headers = {\"A: b\"} }\n"
+    "auth { certificate \"CN:x\" { tenants = {\"a\"} } }\n"
+    "tls { certificate = /c.pem key = \"credential:k\" client_ca = /a.pem client_crl = /r.pem min_version = 1.3 "
+    "ciphers = ALL }\n";
 
 static void count(void *arg, const char *line)
 {

@@ -772,10 +772,10 @@ static void test_adopt(void **state)
     struct http_server *server = bare_server();
     char error[256];
     int plain = socket(AF_INET, SOCK_STREAM, 0);
-    assert_int_equal(http_server_adopt(server, plain, error, sizeof error), -1);
-    assert_int_equal(http_server_adopt(server, -1, error, sizeof error), -1);
+    assert_int_equal(http_server_adopt(server, plain, false, error, sizeof error), -1);
+    assert_int_equal(http_server_adopt(server, -1, false, error, sizeof error), -1);
     assert_int_equal(listen(plain, 5), 0);
-    assert_int_equal(http_server_adopt(server, plain, error, sizeof error), 0);
+    assert_int_equal(http_server_adopt(server, plain, false, error, sizeof error), 0);
     assert_true(fcntl(plain, F_GETFD) & FD_CLOEXEC);
     assert_true(strncmp(http_server_address(server, 0), "http://0.0.0.0:", 15) == 0);
     http_server_free(server); /* closes it */
