@@ -2,7 +2,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -27,25 +28,40 @@ static bool set_limits(const struct launch_confine *confine, struct launch_fault
     return true;
 }
 
+/* ---- oom_score_adj ---- */
+
+static int oom_fd = -1;
+static int oom_own;
+
 static bool write_oom_score_adj(int value)
 {
-    char text[8], *at = text + sizeof text;
-    unsigned rest = (unsigned)(value < 0 ? -value : value);
-    do
-        *--at = (char)('0' + rest % 10);
-    while (rest /= 10);
-    if (value < 0)
-        *--at = '-';
-    int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
-    if (fd < 0)
-        return false;
-    size_t len = (size_t)(text + sizeof text - at);
-    bool good = write(fd, at, len) == (ssize_t)len;
-    int err = errno;
-    (void)close(fd);
-    errno = err;
-    return good;
+    char text[16];
+    int len = snprintf(text, sizeof text, "%d", value);
+    return write(oom_fd, text, (size_t)len) == len;
 }
+
+void confine_open(void)
+{
+    char text[16] = "";
+    oom_fd = open("/proc/self/oom_score_adj", O_RDWR | O_CLOEXEC);
+    if (oom_fd >= 0 && read(oom_fd, text, sizeof text - 1) > 0)
+        oom_own = atoi(text);
+}
+
+bool confine_begin(const struct launch_confine *confine, struct launch_fault *fault)
+{
+    if (!(confine->parts & LAUNCH_OOM_SCORE_ADJ) || write_oom_score_adj(confine->oom_score_adj))
+        return true;
+    return failed(fault, LAUNCH_STEP_OOM_SCORE_ADJ, 0);
+}
+
+void confine_end(const struct launch_confine *confine)
+{
+    if (confine->parts & LAUNCH_OOM_SCORE_ADJ)
+        (void)write_oom_score_adj(oom_own); /* back to where it began is always allowed */
+}
+
+/* ---- in the child ---- */
 
 /* Raw calls: glibc's would talk to the threads of a process that is not ours yet. */
 static bool become(const struct launch_confine *confine, const gid_t *groups, struct launch_fault *fault)
@@ -72,8 +88,6 @@ bool confine_apply(const struct launch_confine *confine, const gid_t *groups, in
         return failed(fault, LAUNCH_STEP_CGROUP, 0);
     if (confine->parts & LAUNCH_NICE && setpriority(PRIO_PROCESS, 0, confine->nice) < 0)
         return failed(fault, LAUNCH_STEP_NICE, 0);
-    if (confine->parts & LAUNCH_OOM_SCORE_ADJ && !write_oom_score_adj(confine->oom_score_adj))
-        return failed(fault, LAUNCH_STEP_OOM_SCORE_ADJ, 0);
     if (!set_limits(confine, fault))
         return false;
     if (confine->parts & LAUNCH_IDENTITY) {

@@ -374,12 +374,17 @@ static _Noreturn void become(const struct run *run, struct launch_fault *fault)
 static bool start(struct run *run)
 {
     struct launch_fault fault = {.step = LAUNCH_STEP_FORK};
+    if (!confine_begin(run->confine, &fault)) {
+        reply_refused(run, &fault);
+        return false;
+    }
     pid_t pid = vfork(); /* NOLINT: posix_spawn knows no PR_SET_PDEATHSIG, and tells nothing of what failed */
     if (pid == 0)
         become(run, &fault); /* NOLINT: system calls alone; does not return */
     if (pid < 0)
         fault.why = errno;
-    else if (fault.why)
+    confine_end(run->confine);
+    if (pid > 0 && fault.why)
         (void)waitpid(pid, NULL, 0);
     if (fault.why) {
         reply_refused(run, &fault);
@@ -567,6 +572,7 @@ int main(int argc, char **argv)
     (void)sigaction(SIGHUP, &action, NULL);
     (void)prctl(PR_SET_PDEATHSIG, SIGHUP); /* beside the socket, which a fork of satcheld's could keep open */
     (void)prctl(PR_SET_CHILD_SUBREAPER, 1);
+    confine_open();
     (void)prctl(PR_SET_DUMPABLE, 0);
     limit(RLIMIT_CORE, 0, true);
     limit(RLIMIT_NOFILE, FILES_SOFT, false);
