@@ -59,12 +59,32 @@ static int set_headers(satchel_client *client, const satchel_client_options *opt
     return status == SATCHEL_OK ? SATCHEL_OK : error_out_of_memory(error);
 }
 
+/* False: no memory. */
+static bool set_file(char **file, const char *given, const char *variable)
+{
+    const char *path = given ? given : getenv(variable);
+    if (!path || !*path)
+        return true;
+    *file = strdup(path);
+    return *file != NULL;
+}
+
+static int set_files(satchel_client *client, const satchel_client_options *options, satchel_error *error)
+{
+    bool good = set_file(&client->ca_file, options->ca_file, "SATCHEL_CA_FILE") &&
+                set_file(&client->cert_file, options->cert_file, "SATCHEL_CERT") &&
+                set_file(&client->key_file, options->key_file, "SATCHEL_KEY");
+    return good ? SATCHEL_OK : error_out_of_memory(error);
+}
+
 int satchel_client_new(const satchel_client_options *given, satchel_client **out, satchel_error *error)
 {
-    static const satchel_client_options none = {.struct_size = sizeof none};
-    const satchel_client_options *options = given ? given : &none;
+    satchel_client_options copy = {.struct_size = sizeof copy};
+    const satchel_client_options *options = &copy;
     error_clear(error);
-    if (!out || options->struct_size < sizeof *options)
+    if (given) /* a program that was built with an earlier version knows fewer members */
+        memcpy(&copy, given, given->struct_size < sizeof copy ? given->struct_size : sizeof copy);
+    if (!out || (given && given->struct_size < offsetof(satchel_client_options, cert_file)))
         return error_set(error, SATCHEL_EINVAL, "out is NULL, or struct_size is not set");
     const char *why = "";
     const struct curl_functions *curl = curl_load(&why);
@@ -82,8 +102,8 @@ int satchel_client_new(const satchel_client_options *given, satchel_client **out
     int status = set_url(client, url && *url ? url : DEFAULT_URL, error);
     if (status == SATCHEL_OK)
         status = set_headers(client, options, error);
-    if (status == SATCHEL_OK && options->ca_file && !(client->ca_file = strdup(options->ca_file)))
-        status = error_out_of_memory(error);
+    if (status == SATCHEL_OK)
+        status = set_files(client, options, error);
     if (status != SATCHEL_OK) {
         satchel_client_unref(client);
         return status;
@@ -113,5 +133,7 @@ void satchel_client_unref(satchel_client *client)
     free(client->base);
     free(client->unix_path);
     free(client->ca_file);
+    free(client->cert_file);
+    free(client->key_file);
     free(client);
 }

@@ -96,9 +96,48 @@ int error_of_response(const struct response *response, satchel_error *error)
 
 /* ---- the network ---- */
 
+static int error_titled(satchel_error *error, int status, const char *title, const satchel_client *client,
+                        const char *detail, const char *advice)
+{
+    (void)error_set(error, status, "%s: %s%s%s", client->url, detail, *advice ? "; " : "", advice);
+    if (error)
+        (void)snprintf(error->title, sizeof error->title, "%s", title);
+    return status;
+}
+
+static bool has(const char *text, const char *part)
+{
+    return strstr(text, part) != NULL;
+}
+
+/* TLS went wrong: who does not trust whom?  curl has one code for much of it; its words are those of OpenSSL. */
+static int error_of_tls(const satchel_client *client, CURLcode code, const char *said, satchel_error *error)
+{
+    static const char refused[] = "satcheld does not accept the client's certificate";
+    if (code == CURLE_PEER_FAILED_VERIFICATION)
+        return error_titled(error, SATCHEL_EPROTOCOL, "satcheld's certificate is not to be trusted", client, said,
+                            client->ca_file ? "" : "who issued it can be named with --ca-file or SATCHEL_CA_FILE");
+    if (code == CURLE_SSL_CACERT_BADFILE)
+        return error_titled(error, SATCHEL_EPROTOCOL, "the certificates that are to be trusted cannot be read", client,
+                            said, "");
+    if (code == CURLE_SSL_CERTPROBLEM)
+        return error_titled(error, SATCHEL_EDENIED, "the client's certificate or key cannot be used", client, said, "");
+    if (has(said, "alert certificate required"))
+        return error_titled(error, SATCHEL_EDENIED, "satcheld wants a certificate from its clients", client, said,
+                            "it can be named with --cert and --key, or SATCHEL_CERT and SATCHEL_KEY");
+    if (has(said, "alert") && (has(said, "certificate") || has(said, "unknown ca")))
+        return error_titled(error, SATCHEL_EDENIED, refused, client, said, "");
+    if (has(said, "wrong version number"))
+        return error_titled(error, SATCHEL_EPROTOCOL, "what is there does not speak TLS", client, said,
+                            "is it http:// instead of https://?");
+    return 0;
+}
+
 int error_of_network(const satchel_client *client, CURLcode code, const char *said, satchel_error *error)
 {
-    int status;
+    int status = error_of_tls(client, code, said, error);
+    if (status)
+        return status;
     switch (code) {
     case CURLE_COULDNT_CONNECT:
     case CURLE_COULDNT_RESOLVE_HOST:
@@ -106,6 +145,7 @@ int error_of_network(const satchel_client *client, CURLcode code, const char *sa
     case CURLE_SEND_ERROR:
     case CURLE_RECV_ERROR:
     case CURLE_GOT_NOTHING:
+    case CURLE_SSL_CONNECT_ERROR: /* cut off in the handshake */
     case CURLE_PARTIAL_FILE: status = SATCHEL_EUNREACHABLE; break;
     case CURLE_URL_MALFORMAT:
     case CURLE_UNSUPPORTED_PROTOCOL: status = SATCHEL_EINVAL; break;

@@ -29,10 +29,10 @@ struct connection { /* a handle and what keeps its connection open between two u
 struct satchel_client {
     atomic_uint refs;
     const struct curl_functions *curl;
-    char *base, *unix_path; /* unix_path NULL: TCP */
-    char *url;              /* as it was given, for messages */
-    char *ca_file;
-    struct curl_slist *headers; /* of every request: token, the caller's */
+    char *base, *unix_path;               /* unix_path NULL: TCP */
+    char *url;                            /* as it was given, for messages */
+    char *ca_file, *cert_file, *key_file; /* NULL: the system's; none; in cert_file */
+    struct curl_slist *headers;           /* of every request: token, the caller's */
     int64_t connect_timeout_ms, timeout_ms;
     pthread_mutex_t lock; /* guards idle, n_idle */
     struct connection idle[CONNECTIONS_KEPT];

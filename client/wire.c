@@ -168,6 +168,21 @@ static void set_body(const struct curl_functions *curl, CURL *handle, const stru
     }
 }
 
+/* The daemon's certificate is always verified: there is no switch against it. */
+static void set_trust(const satchel_client *client, CURL *handle)
+{
+    const struct curl_functions *curl = client->curl;
+    (void)curl->easy_setopt(handle, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2); /* or newer */
+    if (client->ca_file) {                                                              /* instead of the system's */
+        (void)curl->easy_setopt(handle, CURLOPT_CAINFO, client->ca_file);
+        (void)curl->easy_setopt(handle, CURLOPT_CAPATH, NULL);
+    }
+    if (client->cert_file)
+        (void)curl->easy_setopt(handle, CURLOPT_SSLCERT, client->cert_file);
+    if (client->key_file)
+        (void)curl->easy_setopt(handle, CURLOPT_SSLKEY, client->key_file);
+}
+
 static void prepare(const satchel_client *client, struct transfer *t, const char *url, struct curl_slist *headers)
 {
     const struct curl_functions *curl = client->curl;
@@ -192,8 +207,7 @@ static void prepare(const satchel_client *client, struct transfer *t, const char
     }
     if (client->unix_path)
         (void)curl->easy_setopt(handle, CURLOPT_UNIX_SOCKET_PATH, client->unix_path);
-    if (client->ca_file)
-        (void)curl->easy_setopt(handle, CURLOPT_CAINFO, client->ca_file);
+    set_trust(client, handle);
     set_body(curl, handle, request);
 }
 

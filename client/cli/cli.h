@@ -66,7 +66,7 @@ struct verb {
 
 struct common { /* what the common options say */
     const struct verb *verb;
-    const char *url, *token_file, *ca_file, *tenant;
+    const char *url, *token_file, *ca_file, *cert_file, *key_file, *tenant;
     const char *headers[MAX_HEADERS + 1]; /* NULL-terminated */
     unsigned n_headers;
     bool json;

@@ -46,6 +46,8 @@ static int make_client(const struct common *common, const char *token, satchel_c
                                       .url = common->url,
                                       .token = token,
                                       .ca_file = common->ca_file,
+                                      .cert_file = common->cert_file,
+                                      .key_file = common->key_file,
                                       .headers = common->n_headers ? common->headers : NULL};
     satchel_error error = SATCHEL_ERROR_INIT;
     int status = satchel_client_new(&options, ret, &error);
@@ -55,14 +57,30 @@ static int make_client(const struct common *common, const char *token, satchel_c
     return status == SATCHEL_EINVAL && !common->url ? EXIT_CONFIG : code; /* the environment's URL or token */
 }
 
+/* -1, or the exit code: a file that cannot be read is told before a connection fails for it. */
+static int check_files(const struct common *common)
+{
+    const struct {
+        const char *given, *variable;
+    } files[] = {
+        {common->ca_file, "SATCHEL_CA_FILE"}, {common->cert_file, "SATCHEL_CERT"}, {common->key_file, "SATCHEL_KEY"}};
+    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
+        const char *file = files[i].given ? files[i].given : getenv(files[i].variable);
+        if (!file || !*file || access(file, R_OK) == 0)
+            continue;
+        complain(common, "cannot read %s%s%s%s: %s", file, files[i].given ? "" : " (",
+                 files[i].given ? "" : files[i].variable, files[i].given ? "" : ")", strerror(errno));
+        return EXIT_CONFIG;
+    }
+    return -1;
+}
+
 int cli_connect(const struct common *common, satchel_client **ret)
 {
     char token[TOKEN_MAX];
     int code = cli_enter_context(common);
-    if (code == -1 && common->ca_file && access(common->ca_file, R_OK) != 0) {
-        complain(common, "cannot read %s: %s", common->ca_file, strerror(errno));
-        code = EXIT_CONFIG;
-    }
+    if (code == -1)
+        code = check_files(common);
     if (code == -1 && common->token_file)
         code = read_token(common, token);
     if (code == -1)

@@ -21,9 +21,9 @@ static void print_help(void)
                  "Submits tasks to satcheld and asks for them, with the context of the environment.\n\nVerbs:\n");
     for (size_t i = 0; i < N_VERBS; i++)
         (void)printf("  %-8s %s\n", verbs[i].name, verbs[i].summary);
-    (void)printf(
-        "\nsatchel VERB --help shows the options of a verb; the manual is satchel(1).\n"
-        "Environment: SATCHEL_URL, SATCHEL_TOKEN; TRACEPARENT, TRACESTATE, BAGGAGE, SATCHEL_* (the context).\n");
+    (void)printf("\nsatchel VERB --help shows the options of a verb; the manual is satchel(1).\n"
+                 "Environment: SATCHEL_URL, SATCHEL_TOKEN, SATCHEL_CA_FILE, SATCHEL_CERT, SATCHEL_KEY; TRACEPARENT, "
+                 "TRACESTATE, BAGGAGE, SATCHEL_* (the context).\n");
 }
 
 static int run(int argc, char *const argv[])

@@ -103,6 +103,10 @@ static int take_common(struct common *c, const char *name, const char *value)
         c->token_file = value;
     else if (strcmp(name, "ca-file") == 0)
         c->ca_file = value;
+    else if (strcmp(name, "cert") == 0)
+        c->cert_file = value;
+    else if (strcmp(name, "key") == 0)
+        c->key_file = value;
     else if (strcmp(name, "tenant") == 0)
         c->tenant = value;
     else if (strcmp(name, "json") == 0)

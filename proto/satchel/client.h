@@ -24,16 +24,16 @@ extern "C" {
 enum {
     SATCHEL_PENDING = 2,        /* the task is not finished yet; not an error */
     SATCHEL_EUNREACHABLE = -30, /* no connection to the daemon, or it broke */
-    SATCHEL_EPROTOCOL = -31,    /* what answered is not satcheld, or libcurl is missing */
-    SATCHEL_EREFUSED = -32,     /* 4xx: the request is wrong; `error` says what */
-    SATCHEL_EDENIED = -33,      /* 401 or 403 */
-    SATCHEL_ENOTFOUND = -34,    /* 404 or 410: no such task of this tenant */
-    SATCHEL_ECONFLICT = -35,    /* 409: the task's state does not allow it */
-    SATCHEL_EAGAIN = -36,       /* 429 or 503: later, after retry_after_s */
-    SATCHEL_ESERVER = -37,      /* another 5xx */
-    SATCHEL_ETIMEDOUT = -38,    /* the time given was over before the task was finished */
-    SATCHEL_ETASK = -39,        /* the task did not succeed: `error` holds its own error */
-    SATCHEL_ECANCELED = -40     /* the calling thread's context was canceled while it waited */
+    SATCHEL_EPROTOCOL = -31, /* what answered is not satcheld, or its certificate proves nothing; libcurl is missing */
+    SATCHEL_EREFUSED = -32,  /* 4xx: the request is wrong; `error` says what */
+    SATCHEL_EDENIED = -33,   /* 401 or 403; or the client's certificate is not accepted, or needed and not there */
+    SATCHEL_ENOTFOUND = -34, /* 404 or 410: no such task of this tenant */
+    SATCHEL_ECONFLICT = -35, /* 409: the task's state does not allow it */
+    SATCHEL_EAGAIN = -36,    /* 429 or 503: later, after retry_after_s */
+    SATCHEL_ESERVER = -37,   /* another 5xx */
+    SATCHEL_ETIMEDOUT = -38, /* the time given was over before the task was finished */
+    SATCHEL_ETASK = -39,     /* the task did not succeed: `error` holds its own error */
+    SATCHEL_ECANCELED = -40  /* the calling thread's context was canceled while it waited */
 };
 
 /* What went wrong, for people and programs.  Plain data: on the stack, copied freely, owns nothing. */
@@ -59,13 +59,15 @@ typedef struct satchel_client satchel_client;
 /* Zero-filled members mean: the default. */
 typedef struct satchel_client_options {
     size_t struct_size;
-    const char *url;            /* "http://HOST:PORT", "https://...", "unix:/path"; NULL: SATCHEL_URL, else
+    const char *url;     /* "http://HOST:PORT", "https://...", "unix:/path"; NULL: SATCHEL_URL, else
                                    http://127.0.0.1:8640 */
-    const char *token;          /* bearer token; NULL: SATCHEL_TOKEN, where it is set */
-    const char *ca_file;        /* PEM; NULL: the system's */
+    const char *token;   /* bearer token; NULL: SATCHEL_TOKEN, where it is set */
+    const char *ca_file; /* PEM: who may issue the daemon's certificate; NULL: SATCHEL_CA_FILE, else the system's */
     const char *const *headers; /* further "Name: value" lines for every request, NULL-terminated; NULL: none */
     int64_t connect_timeout_ms; /* 0: 5,000 */
     int64_t timeout_ms;         /* for an answer that is not waited for on purpose; 0: 30,000 */
+    const char *cert_file;      /* PEM: the client's own certificate; NULL: SATCHEL_CERT, else none */
+    const char *key_file;       /* PEM: its private key; NULL: SATCHEL_KEY, else in the certificate's file */
 } satchel_client_options;
 
 /* One reference, owned by the caller.  Texts are copied.  Does not connect yet.  SATCHEL_EINVAL: the url. */
