@@ -21,8 +21,11 @@
 #define CAP_SYS_RESOURCE 24
 
 #define LOOKUP_MAX (1u << 20) /* bytes of one entry of the user database */
+#define CPU_PARTS 1000.0
+#define CPUS_MAX 10000.0
 
-const char *const confine_settings[] = {"user", "group", "umask", "limits", "nice", "oom_score_adj", NULL};
+const char *const confine_settings[] = {"user",          "group",      "umask",   "limits",   "nice",
+                                        "oom_score_adj", "memory_max", "cpu_max", "pids_max", NULL};
 
 enum limit_kind { LIMIT_BYTES, LIMIT_SECONDS, LIMIT_COUNT };
 
@@ -282,6 +285,32 @@ static bool read_signed(struct section *s, const char *name, int min, int max, c
     return true;
 }
 
+static void read_size(struct section *s, const char *name, int64_t *field)
+{
+    struct config_where where;
+    int64_t value;
+    if (!source_is_set(s->cfg, name))
+        return;
+    if (size_parse(source_value(s->cfg, name, 0, &where), &value) && value >= 65536)
+        *field = value;
+    else
+        section_problem(s, name, "must be a size such as 512MiB, at least 64KiB");
+}
+
+static void read_cpus(struct section *s, int64_t *field_milli)
+{
+    struct config_where where;
+    char *end;
+    if (!source_is_set(s->cfg, "cpu_max"))
+        return;
+    const char *text = source_value(s->cfg, "cpu_max", 0, &where);
+    double value = strtod(text, &end);
+    if (end != text && !*end && value >= 0.01 && value <= CPUS_MAX)
+        *field_milli = (int64_t)(value * CPU_PARTS + 0.5);
+    else
+        section_problem(s, "cpu_max", "must be a number of processors, such as 1.5, from 0.01 to 10000");
+}
+
 void confine_read(struct config_confine *confine, struct section *s)
 {
     read_identity(confine, s);
@@ -292,6 +321,9 @@ void confine_read(struct config_confine *confine, struct section *s)
     confine->has_oom_score_adj =
         read_signed(s, "oom_score_adj", -1000, 1000, "must be a whole number from -1000 (never) to 1000 (first of all)",
                     &confine->oom_score_adj);
+    read_size(s, "memory_max", &confine->memory_max);
+    read_cpus(s, &confine->cpu_max_milli);
+    section_number(s, "pids_max", 1, 4194304, &confine->pids_max);
 }
 
 static void print_limit(struct buf *out, const struct config_limit *limit)
@@ -315,6 +347,7 @@ static void print_limit(struct buf *out, const struct config_limit *limit)
 
 void confine_print(const struct config_confine *confine, struct buf *out)
 {
+    char size[SIZE_TEXT_SIZE];
     if (confine->user) {
         buf_append_str(out, " user = ");
         config_quote(out, confine->user);
@@ -335,6 +368,14 @@ void confine_print(const struct config_confine *confine, struct buf *out)
         buf_printf(out, " nice = %d", confine->nice);
     if (confine->has_oom_score_adj)
         buf_printf(out, " oom_score_adj = %d", confine->oom_score_adj);
+    if (confine->memory_max) {
+        size_format(confine->memory_max, size);
+        buf_printf(out, " memory_max = \"%s\"", size);
+    }
+    if (confine->cpu_max_milli)
+        buf_printf(out, " cpu_max = %g", (double)confine->cpu_max_milli / CPU_PARTS);
+    if (confine->pids_max)
+        buf_printf(out, " pids_max = %lld", (long long)confine->pids_max);
 }
 
 void confine_release(struct config_confine *confine)

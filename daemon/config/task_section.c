@@ -35,6 +35,9 @@ const struct source_shape task_shape[] = {{.name = "command", .list = true},
                                           {.name = "limits", .list = true},
                                           {.name = "nice"},
                                           {.name = "oom_score_adj"},
+                                          {.name = "memory_max"},
+                                          {.name = "cpu_max"},
+                                          {.name = "pids_max"},
                                           {0}};
 
 static const char *const for_commands[] = {"environment", "workdir", "kill_grace", "final_exit", "allow_dash"};

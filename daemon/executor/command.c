@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 
 #include "base/log.h"
+#include "config/grammar.h"
 #include "executor/launcher.h"
 #include "executor/result.h"
 
@@ -176,6 +177,15 @@ static void end_not_started(const struct command *command, struct attempt *attem
                                       : strerrordesc_np(result->why));
 }
 
+static void end_oom(const struct command *command, struct attempt *attempt, const struct command_result *result)
+{
+    char size[SIZE_TEXT_SIZE];
+    size_format(command->task->confine.memory_max, size);
+    attempt_fail(attempt, false, ERROR_TYPE_OOM, "killed when it had used up its memory (memory_max = %s)", size);
+    if (attempt->outcome && WIFSIGNALED(result->status))
+        attempt->outcome->signal_number = WTERMSIG(result->status);
+}
+
 static void end(const struct command *command, struct attempt *attempt, const struct command_result *result)
 {
     switch (result->end) {
@@ -185,6 +195,7 @@ static void end(const struct command *command, struct attempt *attempt, const st
         attempt_fail(attempt, true, ERROR_TYPE_LIMIT, "the command wrote more than %zu bytes to its standard output",
                      attempt->type->max_result);
         break;
+    case COMMAND_OOM: end_oom(command, attempt, result); break;
     case COMMAND_NOT_STARTED: end_not_started(command, attempt, result); return;
     case COMMAND_LOST: attempt_lose(attempt, "the process that looks after the command was killed"); return;
     }

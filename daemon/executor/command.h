@@ -56,6 +56,7 @@ enum command_end {
     COMMAND_CANCELED,    /* the attempt's cancel object ended it; status: as waitpid's */
     COMMAND_TOO_MUCH,    /* its result was larger than allowed, so it was ended */
     COMMAND_NOT_STARTED, /* why: an errno; step, detail: of what */
+    COMMAND_OOM,         /* something of it was killed when memory_max was used up; status: as waitpid's */
     COMMAND_LOST         /* its launcher was killed: nobody knows how it ended */
 };
 

@@ -42,7 +42,7 @@ void command_step_text(const struct command *command, const struct command_resul
     const char *user = task->confine.user ? task->confine.user : "of satcheld";
     const char *group = task->confine.group ? task->confine.group : "of the user";
     switch ((enum launch_step)result->step) {
-    case LAUNCH_STEP_CGROUP: (void)snprintf(out, size, "cannot enter its control group"); return;
+    case LAUNCH_STEP_CGROUP: (void)snprintf(out, size, "cannot be put into a control group"); return;
     case LAUNCH_STEP_LIMIT:
         (void)snprintf(out, size, "cannot set the limit %s", confine_limit_name(result->detail));
         return;

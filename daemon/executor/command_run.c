@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "executor/cgroup.h"
 #include "executor/command.h"
 #include "executor/command_progress.h"
 #include "executor/launcher.h"
@@ -42,7 +43,8 @@ struct child {
     int64_t next_step_ns; /* when SIGTERM becomes SIGKILL, or SIGKILL gives up; 0: not stopping */
     bool killed;
     pid_t pid;
-    char *room; /* READ_SIZE bytes */
+    struct cgroup cgroup; /* procs -1: none */
+    char *room;           /* READ_SIZE bytes */
 };
 
 /* ---- the three streams ---- */
@@ -276,7 +278,7 @@ static int start(struct child *c, const struct command *command, char *const *ar
                                                  .groups = command->task->confine.groups,
                                                  .arguments = arguments,
                                                  .variables = variables,
-                                                 .fds = {input, output, errors, progress, -1}});
+                                                 .fds = {input, output, errors, progress, c->cgroup.procs}});
     close_fd(&output);
     close_fd(&errors);
     close_fd(&progress);
@@ -310,6 +312,30 @@ static int run(struct child *c, const struct command *command, char *const *argu
     return buf_ok(&c->result->output) ? 0 : -ENOMEM;
 }
 
+/* Success it was all the same, where only a helper of the command's was killed and it went on without. */
+static bool ended_by_oom(const struct child *c)
+{
+    return c->cgroup.procs >= 0 && c->told && c->result->end == COMMAND_EXITED && c->result->status != 0 &&
+           cgroup_had_oom(&c->cgroup);
+}
+
+static int run_in_group(struct child *c, const struct command *command, char *const *arguments, char *const *variables)
+{
+    const struct config_confine *confine = &command->task->confine;
+    int err = cgroup_wanted(confine) ? cgroup_new(confine, &c->cgroup) : 0;
+    if (err < 0) {
+        *c->result = (struct command_result){.end = COMMAND_NOT_STARTED, .why = -err, .step = LAUNCH_STEP_CGROUP};
+        return 0;
+    }
+    err = run(c, command, arguments, variables);
+    if (c->cgroup.procs < 0)
+        return err;
+    if (err == 0 && ended_by_oom(c))
+        c->result->end = COMMAND_OOM;
+    cgroup_release(&c->cgroup);
+    return err;
+}
+
 int command_run(const struct command *command, struct attempt *attempt, char *const *arguments, char *const *variables,
                 struct command_result *ret)
 {
@@ -318,6 +344,7 @@ int command_run(const struct command *command, struct attempt *attempt, char *co
                       .output = -1,
                       .errors = -1,
                       .progress_fd = -1,
+                      .cgroup = {.procs = -1, .dir = -1},
                       .progress.attempt = attempt,
                       .grace_ns = command->task->kill_grace_us * 1000,
                       .room = malloc(READ_SIZE)};
@@ -327,7 +354,7 @@ int command_run(const struct command *command, struct attempt *attempt, char *co
     int err = satchel_cancel_fd(attempt->cancel) < 0 ? -EMFILE : 0;
     c.launcher = err ? NULL : launcher_get();
     if (!err)
-        err = c.launcher ? run(&c, command, arguments, variables) : -errno;
+        err = c.launcher ? run_in_group(&c, command, arguments, variables) : -errno;
     close_fd(&c.output);
     close_fd(&c.errors);
     close_fd(&c.progress_fd);

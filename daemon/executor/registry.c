@@ -9,6 +9,7 @@
 #include "executor/builtin.h"
 #include "executor/callback.h"
 #include "executor/canary.h"
+#include "executor/cgroup.h"
 #include "executor/command.h"
 #include "executor/http_task.h"
 #include "executor/plugin.h"
@@ -125,13 +126,31 @@ static void add_internal(struct registry *registry, struct problems *problems)
     note(problems, canaries_register(registry, error, sizeof error), error);
 }
 
+/* A registry was built to run tasks, not only to check the configuration. */
+static atomic_bool serving;
+
+/* Only the process that runs the commands can say whether it may divide its control group. */
+static int prepare_group(const struct config_task *task, char *error, size_t error_size)
+{
+    char why[512];
+    if (!atomic_load(&serving) || !cgroup_wanted(&task->confine) ||
+        cgroup_prepare(&task->confine, why, sizeof why) == 0)
+        return 0;
+    (void)snprintf(error, error_size,
+                   "%s: task \"%.80s\": memory_max, cpu_max and pids_max need a unit with Delegate=yes: %.350s",
+                   task->where, task->name, why);
+    return -1;
+}
+
 static void add_configured(struct registry *registry, struct problems *problems)
 {
     const struct config *config = registry->config;
     char error[ERROR_SIZE];
     for (size_t i = 0; i < config->n_tasks; i++) {
         const struct config_task *task = &config->tasks[i];
-        int err = task->url ? http_register(registry, task, error, sizeof error)
+        int err = prepare_group(task, error, sizeof error);
+        if (err == 0)
+            err = task->url ? http_register(registry, task, error, sizeof error)
                             : command_register(registry, task, error, sizeof error);
         note(problems, err, error);
     }
@@ -181,6 +200,7 @@ static void keep_first(void *arg, const char *line)
 int registry_new(const struct config *config, struct registry **ret, char *error, size_t error_size)
 {
     struct first_problem first = {.text = error, .size = error_size};
+    atomic_store(&serving, true);
     return registry_build(config, keep_first, &first, ret);
 }
 

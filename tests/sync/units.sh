@@ -26,4 +26,6 @@ check "strict" 15
 mkdir "$work/satcheld.service.d"
 cp "${srcdir:-.}/systemd/commands.conf" "$work/satcheld.service.d/"
 check "with commands.conf" 25
+cp "${srcdir:-.}/systemd/users.conf" "$work/satcheld.service.d/"
+check "with commands.conf and users.conf" 35
 exit "$failed"
