@@ -165,12 +165,10 @@ static void test_expired(void **state)
     start("", "");
     assert_true(satcheld_log_has(&d, "the certificate has expired"));
     expect_no_answer(&wish, "certificate has expired");
-    satcheld_signal(&d, SIGHUP); /* nothing gets worse by it */
-    satcheld_log_wait(&d, "the configuration was reloaded");
+    reload();
     write_in_folder("server.pem", server, 0600);
     write_in_folder("server.key", key, 0600);
-    satcheld_signal(&d, SIGHUP);
-    satcheld_log_wait(&d, "hours_left");
+    reload();
     expect_served(&wish);
     free(server);
     free(key);
@@ -216,8 +214,7 @@ static void test_reload(void **state)
     assert_true(tls_open(&before, port, &wish));
     ask_again(&before);
     renew("second", 86400);
-    satcheld_signal(&d, SIGHUP);
-    satcheld_log_wait(&d, "the configuration was reloaded");
+    reload();
     ask_again(&before); /* nobody is dropped */
     assert_true(tls_open(&after, port, &wish));
     ask_again(&after);
@@ -259,8 +256,7 @@ static void test_reload_of_trust(void **state)
     char other[200];
     (void)snprintf(other, sizeof other, "client_ca = \"%s/other-ca.pem\"", folder);
     configure(other, "");
-    satcheld_signal(&d, SIGHUP);
-    satcheld_log_wait(&d, "the configuration was reloaded");
+    reload();
     expect_served(&theirs);
     expect_no_answer(&ours, "unknown ca");
     ask_again(&link);
@@ -387,8 +383,7 @@ static void test_grant_is_taken_back(void **state)
     assert_int_equal(tls_answer(&link, &text), 200);
     free(text);
     configure(section, "auth { certificate \"CN:somebody\" { tenants = {\"acme\"} } }\n");
-    satcheld_signal(&d, SIGHUP);
-    satcheld_log_wait(&d, "the configuration was reloaded");
+    reload();
     assert_true(tls_write(&link, request, sizeof request - 1));
     assert_int_equal(tls_answer(&link, &text), 403);
     free(text);

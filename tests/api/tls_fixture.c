@@ -41,6 +41,29 @@ void stop(void)
     satcheld_release(&d);
 }
 
+static int reloads(void)
+{
+    static const char said[] = "the configuration was reloaded";
+    char *log = satcheld_log(&d);
+    int n = 0;
+    for (const char *at = log; (at = strstr(at, said)) != NULL; at++)
+        n++;
+    free(log);
+    return n;
+}
+
+static bool reloaded(void *arg)
+{
+    return reloads() > *(int *)arg;
+}
+
+void reload(void)
+{
+    int before = reloads();
+    satcheld_signal(&d, SIGHUP);
+    assert_true(until(reloaded, &before, WAIT_MS));
+}
+
 char *with_ca(const char *more)
 {
     char *text;

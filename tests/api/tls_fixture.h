@@ -18,6 +18,7 @@ int tear_down(void **state);
 void configure(const char *more, const char *rest);
 void start(const char *more, const char *rest);
 void stop(void);
+void reload(void); /* what is configured is taken up */
 char *with_ca(const char *more); /* client_ca = ... and `more`; malloced */
 
 /* A request over TLS that is answered with this status; its text, malloced. */

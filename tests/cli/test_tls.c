@@ -70,8 +70,7 @@ static void test_the_daemons_certificate(void **state)
     const struct certificate elsewhere = {
         .dir = folder, .name = "server", .issuer = "ca", .alternatives = "DNS:elsewhere.example"};
     make_certificate(&elsewhere);
-    satcheld_signal(&d, SIGHUP);
-    satcheld_log_wait(&d, "the configuration was reloaded");
+    reload();
     echo(69, "matches target host name", "ca.pem", NULL, NULL);
     stop();
     make_certificates(folder);

@@ -161,6 +161,7 @@ void make_revocations(const char *dir, const char *name, const char *issuer, con
 int satcheld_tls_port(const struct satcheld *d)
 {
     static const char said[] = "satcheld: listening on https://";
+    satcheld_log_wait(d, said);
     char *log = satcheld_log(d), *line = strstr(log, said);
     assert_non_null(line);
     line += sizeof said - 1;
