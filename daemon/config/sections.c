@@ -37,14 +37,23 @@ const struct source_shape schedule_shape[] = {{.name = "cron"},
 
 /* ---- values of a section ---- */
 
+/* How much of a faulty value may be told: what may be a password is not for a log. */
+static size_t quotable(const char *name, const char *text)
+{
+    bool assigns = strcmp(name, "headers") == 0 || strcmp(name, "environment") == 0;
+    return assigns ? strcspn(text, " \t:=") : strlen(text);
+}
+
 /* `mark` stands between the name and one of its values: ":" where there are several. */
 static void add_problem(struct section *s, struct config_where where, const char *name, const char *mark,
                         const char *text, const char *wrong)
 {
+    int len = (int)quotable(name, text);
     if (*s->title)
-        problems_add(s->problems, where, "%s \"%s\": %s%s \"%s\" %s", s->kind, s->title, name, mark, text, wrong);
+        problems_add(s->problems, where, "%s \"%s\": %s%s \"%.*s\" %s", s->kind, s->title, name, mark, len, text,
+                     wrong);
     else
-        problems_add(s->problems, where, "%s: %s%s \"%s\" %s", s->kind, name, mark, text, wrong);
+        problems_add(s->problems, where, "%s: %s%s \"%.*s\" %s", s->kind, name, mark, len, text, wrong);
 }
 
 void section_problem(struct section *s, const char *name, const char *wrong)

@@ -1,6 +1,7 @@
 #include "sys/limits.h"
 
 #include <errno.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 
 int64_t limits_raise_files(void)
@@ -20,4 +21,5 @@ void limits_forbid_core_dumps(void)
 {
     const struct rlimit none = {0, 0};
     (void)setrlimit(RLIMIT_CORE, &none);
+    (void)prctl(PR_SET_DUMPABLE, 0); /* a core_pattern with a pipe asks for no limit */
 }

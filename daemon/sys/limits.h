@@ -6,7 +6,8 @@
 
 /* Raises the number of open files to what the system allows and returns it; -errno where that failed. */
 int64_t limits_raise_files(void);
-/* No core dumps, of the daemon and of its children: submissions may hold secrets. */
+/* No core dumps, of the daemon and of its children: submissions may hold secrets.  Nor can another process of the same
+ * user, a command among them, look into the daemon's memory or environment. */
 void limits_forbid_core_dumps(void);
 
 #endif

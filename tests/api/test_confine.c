@@ -29,7 +29,7 @@ static const struct {
     {"umask", "umask", "umask = 0137", false},
     {"limits", "for l in n v f t d s c; do echo -n $(ulimit -S$l)/$(ulimit -H$l)' '; done",
      "limits = {'nofile=64', 'as=1GiB', 'fsize=2MiB', 'cpu=7s', 'data=512MiB', 'stack=1MiB', 'core=0'}", false},
-    {"nice", "nice; cat /proc/self/oom_score_adj", "nice = 7 oom_score_adj = 900", false},
+    {"nice", "nice; cat /proc/self/oom_score_adj", "nice = 19 oom_score_adj = 900", false},
     {"loop", "while :; do :; done", "limits = {'cpu=1s'} timeout = 60s", false},
     {"big", "head -c 200000 /dev/zero > big; exit 3", "limits = {'fsize=64KiB'} workdir = '@'", false},
     {"first", "echo ran > @/ran", "nice = -20", false},
@@ -172,7 +172,7 @@ static void limits_of_processes(void **state)
 {
     (void)state;
     expect_output("limits", "64/64 1048576/1048576 4096/4096 7/8 524288/524288 1024/1024 0/0 ");
-    expect_output("nice", "7\n900\n");
+    expect_output("nice", "19\n900\n");
     expect_failure("loop", "signal", "SIGXCPU");
     expect_failure("big", "exit", "exit status 3"); /* head got SIGXFSZ */
     char *big = in_files("big");
