@@ -120,7 +120,7 @@ static bool read_on(struct action *action, struct http_exchange *exchange)
 /* What a later call may succeed with ends this one. */
 static bool is_refusal(enum engine_result result)
 {
-    return result == ENGINE_QUOTA || result == ENGINE_DRAINING || result == ENGINE_STORE_FULL ||
+    return result == ENGINE_QUOTA || result == ENGINE_DRAINING || result == ENGINE_DRAINED || result == ENGINE_STORE_FULL ||
            result == ENGINE_STORE_FAILED;
 }
 

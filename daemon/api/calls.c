@@ -276,6 +276,10 @@ void engine_call_problem(const struct engine_call *engine, const char *tenant, s
     case ENGINE_DRAINING:
         problem_set(problem, PROBLEM_DRAINING, "satcheld is shutting down; send the request again.");
         break;
+    case ENGINE_DRAINED:
+        problem_set(problem, PROBLEM_DRAINING,
+                    "An operator lets the daemon, tenant %s or this task type run dry: no more tasks are taken.", tenant);
+        break;
     case ENGINE_STORE_FULL:
         problem_set(problem, PROBLEM_STORE_UNAVAILABLE, "The store is full; nothing of this request was taken.");
         break;

@@ -111,6 +111,7 @@ static bool on_watched(struct api_call *call, struct http_exchange *exchange)
     case ENGINE_CONFLICT:
     case ENGINE_QUOTA:
     case ENGINE_DRAINING:
+    case ENGINE_DRAINED:
     case ENGINE_STORE_FULL:
     case ENGINE_STORE_FAILED:
     default:

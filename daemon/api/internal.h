@@ -82,6 +82,13 @@ void on_delete_schedule(struct visit *visit);
 void on_pause_schedule(struct visit *visit);
 void on_resume_schedule(struct visit *visit);
 void on_run_schedule(struct visit *visit);
+/* admin.c */
+void on_admin_status(struct visit *visit);
+void on_pause(struct visit *visit);
+void on_drain(struct visit *visit);
+void on_resume(struct visit *visit);
+void on_tenants(struct visit *visit);
+void on_tenant(struct visit *visit);
 void on_healthz(struct visit *visit);
 void on_readyz(struct visit *visit);
 void on_metrics(struct visit *visit);

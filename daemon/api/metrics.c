@@ -106,7 +106,9 @@ static void write_store(struct exposition *x, const struct engine_stats *engine)
     one(x, METRIC_STORE_SYNCS, engine->syncs);
     one(x, METRIC_ENGINE_BATCHES, engine->batches);
     one(x, METRIC_ENGINE_CHANGES, engine->changes);
-    one(x, METRIC_DRAINING, engine->draining);
+    one(x, METRIC_DRAINING, engine->draining || engine->drained);
+    one(x, METRIC_HOLDS_PAUSED, engine->paused);
+    one(x, METRIC_HOLDS_DRAINING, engine->held);
 }
 
 static void write_context(struct exposition *x, const struct engine_stats *engine)

@@ -17,12 +17,14 @@ void on_readyz(struct visit *visit)
     struct problem problem = {0};
     reply_begin(&reply, visit->exchange, visit->caller.request_id);
     engine_get_stats(visit->api->engine, &stats);
-    if (stats.store_ok && !stats.draining) {
+    if (stats.store_ok && !stats.draining && !stats.drained) {
         reply_json(&reply, 200, SLICE_LITERAL("{\"status\":\"ready\"}"));
         return;
     }
     if (stats.draining)
         problem_set(&problem, PROBLEM_DRAINING, "satcheld is shutting down and takes no more tasks.");
+    else if (stats.drained)
+        problem_set(&problem, PROBLEM_DRAINING, "An operator drains satcheld: it takes no more tasks.");
     else
         problem_set(&problem, PROBLEM_STORE_UNAVAILABLE, "The store cannot be written just now.");
     problem.retry_after_s = 1;

@@ -91,6 +91,9 @@ static int read_answer(struct engine_call *call, struct task_id *ret_id, struct 
     case ENGINE_QUOTA:
         problem_set(reterr, PROBLEM_QUOTA_EXCEEDED, "There are as many waiting tasks as there may be.");
         break;
+    case ENGINE_DRAINED:
+        problem_set(reterr, PROBLEM_DRAINING, "An operator drains the daemon, the tenant or the task type.");
+        break;
     case ENGINE_DRAINING: problem_set(reterr, PROBLEM_DRAINING, "satcheld is shutting down."); break;
     case ENGINE_NO_PREDECESSOR:
         problem_add(reterr, PROBLEM_INVALID_SUBMISSION, "/after", "this tenant has no task of the id at %u of after",

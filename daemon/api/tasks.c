@@ -89,6 +89,7 @@ static bool answer_wait(struct api_call *call, struct http_exchange *exchange)
     case ENGINE_NOT_LIVE: /* finished, or never there */
     case ENGINE_NOT_FOUND:
     case ENGINE_DRAINING:
+    case ENGINE_DRAINED:
         if (view_recent(call, exchange))
             return true;
         call->answer = answer_read;
@@ -246,6 +247,7 @@ static bool answer_change(struct api_call *call, struct http_exchange *exchange)
     case ENGINE_NOT_UNIQUE:
     case ENGINE_QUOTA:
     case ENGINE_DRAINING:
+    case ENGINE_DRAINED:
     case ENGINE_STORE_FULL:
     case ENGINE_STORE_FAILED:
     default: call_reply_refused(call, exchange); return true;

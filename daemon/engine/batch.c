@@ -266,6 +266,7 @@ static void answer_calls(struct engine *e, struct change *change, struct entry *
 static void remember(struct engine *e, struct change *change, struct entry *entry)
 {
     e->stats.finished[entry->state]++;
+    scheduler_lane(&e->scheduler, entry)->tenant->finished[entry->state]++;
     if (!entry->spec)
         return;
     struct task_record record = {.spec = entry->spec,
@@ -286,7 +287,10 @@ static void effect(struct engine *e, struct change *change, struct attempt ***di
 {
     struct entry *entry = entries_at(&e->entries, change->entry);
     entry->change = 0;
-    e->stats.submitted += change->row.kind == STORE_INSERT;
+    if (change->row.kind == STORE_INSERT) {
+        e->stats.submitted++;
+        scheduler_lane(&e->scheduler, entry)->tenant->submitted++;
+    }
     observe_change(e, change, entry);
     if (change->claim) {
         **dispatch = change->claim;
@@ -372,6 +376,7 @@ static void committed(struct engine *e)
             fenced(e, change);
         } else if (change->entry == ENTRY_NONE) { /* a deletion */
             recent_drop(e->recent, change->row.id);
+            hold_committed(e, change);
             call_answer(e, change->calls, ENGINE_OK);
         } else {
             effect(e, change, &last);
@@ -462,4 +467,5 @@ void batch_commit(struct engine *e)
         refused(e, result);
     }
     e->n_changes = 0;
+    e->hold_under_way = false;
 }

@@ -17,6 +17,8 @@ void call_answer(struct engine *e, struct engine_call *call, enum engine_result 
         call->retry_after_s = 5;
     if (result == ENGINE_DRAINING)
         call->retry_after_s = 1;
+    if (result == ENGINE_DRAINED)
+        call->retry_after_s = 30; /* somebody will say when it goes on */
     call->deliver(call);
 }
 
@@ -173,13 +175,16 @@ static int64_t earlier(int64_t a, int64_t b) /* of two times, 0 meaning never */
     return a < b ? a : b;
 }
 
+static bool is_of_running(const struct engine *e, const struct task_spec *spec)
+{
+    const struct entry *parent = task_id_is_none(spec->parent) ? NULL : entries_find(&e->entries, spec->parent);
+    return parent && parent->state == TASK_RUNNING;
+}
+
 /* While draining, only running attempts may still submit: their sub-tasks belong to work that was accepted. */
 static bool is_welcome(const struct engine *e, const struct task_spec *spec)
 {
-    if (!atomic_load_explicit(&e->draining, memory_order_relaxed))
-        return true;
-    const struct entry *parent = task_id_is_none(spec->parent) ? NULL : entries_find(&e->entries, spec->parent);
-    return parent && parent->state == TASK_RUNNING;
+    return !atomic_load_explicit(&e->draining, memory_order_relaxed) || is_of_running(e, spec);
 }
 
 /* A sub-task belongs to its parent's tenant, and to the tree that the parent belongs to. */
@@ -278,6 +283,11 @@ static void submit(struct engine *e, struct engine_call *call)
     struct entry *entry = entry_new(e, spec->id, spec->tenant, spec->name);
     if (!entry) {
         call_answer(e, call, ENGINE_STORE_FAILED);
+        return;
+    }
+    if (holds_drain(e, entry) && !is_of_running(e, spec)) {
+        give_back(e, entry);
+        call_answer(e, call, ENGINE_DRAINED);
         return;
     }
     if (!admit(e, entry)) {
@@ -413,9 +423,12 @@ static void retry(struct engine *e, struct engine_call *call)
         return;
     }
     struct entry *entry = entry_new(e, call->id, record.spec->tenant, record.spec->name);
-    if (!entry || !admit(e, entry)) {
+    bool drained = entry && holds_drain(e, entry);
+    if (drained)
+        give_back(e, entry);
+    if (!entry || drained || !admit(e, entry)) {
         task_record_release(&record);
-        call_answer(e, call, entry ? ENGINE_QUOTA : ENGINE_STORE_FAILED);
+        call_answer(e, call, drained ? ENGINE_DRAINED : entry ? ENGINE_QUOTA : ENGINE_STORE_FAILED);
         return;
     }
     entry->attempt = record.status.attempt;
@@ -467,7 +480,7 @@ static int add_tenant(void *arg, struct slice tenant)
 
 static void list_tenants(struct engine *e, struct engine_call *call)
 {
-    enum store_result result = e->store->ops->each_tenant(e->store, add_tenant, call->tenants);
+    enum store_result result = e->store->ops->each_tenant(e->store, (struct slice){0}, 0, add_tenant, call->tenants);
     call_answer(e, call, result == STORE_OK && buf_ok(call->tenants) ? ENGINE_OK : ENGINE_STORE_FAILED);
 }
 
@@ -476,8 +489,10 @@ static void list_tenants(struct engine *e, struct engine_call *call)
 static bool must_wait(const struct engine *e, const struct engine_call *call)
 {
     if (call->kind == ENGINE_SUBMIT || call->kind == ENGINE_WAIT || call->kind == ENGINE_WATCH ||
-        call->kind == ENGINE_SCHEDULE || call->kind == ENGINE_TENANTS)
+        call->kind == ENGINE_SCHEDULE || call->kind == ENGINE_TENANTS || call->kind == ENGINE_FIGURES)
         return false;
+    if (call->kind == ENGINE_HOLD)
+        return e->hold_under_way;
     const struct entry *entry = entries_find(&e->entries, call->id);
     return entry && entry->change && (call->kind != ENGINE_CANCEL || task_state_final((enum task_state)entry->state));
 }
@@ -498,5 +513,7 @@ void call_handle(struct engine *e, struct engine_call *call)
     case ENGINE_DELETE: delete_task(e, call); return;
     case ENGINE_SCHEDULE: write_schedule(e, call); return;
     case ENGINE_TENANTS: list_tenants(e, call); return;
+    case ENGINE_HOLD: hold_handle(e, call); return;
+    case ENGINE_FIGURES: figures_handle(e, call); return;
     }
 }

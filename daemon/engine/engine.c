@@ -50,8 +50,8 @@ int engine_new(const struct engine_options *options, struct engine **ret, char *
         return -1;
     }
     e->registry = registry_ref(options->registry);
-    e->scheduler.limits = options->tenant_limits;
-    e->scheduler.limits_arg = options->tenant_limits_arg;
+    e->scheduler.limits = tenant_limits_get;
+    e->scheduler.limits_arg = e;
     *ret = e;
     return 0;
 }
@@ -329,6 +329,7 @@ void engine_free(struct engine *e)
         }
     groups_release(&e->groups);
     scheduler_release(&e->scheduler);
+    holds_release(&e->holds);
     entries_release(&e->entries);
     heap_release(&e->due);
     heap_release(&e->limits);

@@ -14,7 +14,13 @@
 
 #define KEY_LIFE_US (INT64_C(24) * 3600 * 1000000) /* how long an idempotency key is remembered */
 
-struct tenant_limits;
+struct tenant_limits {    /* what a tenant may; engine_options.tenant_limits fills it in */
+    double weight;        /* > 0 */
+    uint32_t max_running; /* 0: no limit */
+    uint32_t max_waiting; /* 0: the daemon's own */
+    bool paused;          /* the engine's: an operator holds it */
+    bool draining;
+};
 
 enum engine_call_kind {
     ENGINE_SUBMIT, /* a new task; with wait_until_ns: answered when it is finished */
@@ -24,7 +30,9 @@ enum engine_call_kind {
     ENGINE_RETRY,    /* run a failed, canceled or expired task again */
     ENGINE_DELETE,   /* forget a finished task */
     ENGINE_SCHEDULE, /* write or remove the row of `schedule` */
-    ENGINE_TENANTS   /* the names of the store's tenants into `tenants`, each with a NUL behind it */
+    ENGINE_TENANTS,  /* the names of the store's tenants into `tenants`, each with a NUL behind it */
+    ENGINE_HOLD,     /* pause, drain or resume what `admin` says */
+    ENGINE_FIGURES   /* how the daemon and its tenants stand, into `admin` */
 };
 
 enum engine_result {
@@ -40,6 +48,7 @@ enum engine_result {
     ENGINE_CONFLICT,       /* the task's state does not allow it; `record` shows it */
     ENGINE_QUOTA,          /* the tenant or the daemon has too many waiting tasks */
     ENGINE_DRAINING,
+    ENGINE_DRAINED,    /* SUBMIT, RETRY: an operator drains the daemon, the tenant or the task type */
     ENGINE_STORE_FULL, /* nothing was accepted */
     ENGINE_STORE_FAILED
 };
@@ -50,6 +59,33 @@ struct engine_seen {
     uint8_t state;
     uint32_t attempt;
     uint64_t version; /* of what it tells while it runs */
+};
+
+enum hold_order { HOLD_PAUSE, HOLD_DRAIN, HOLD_RESUME };
+
+struct engine_tenant { /* a tenant's figures; what is counted is counted from when it was first seen or long idle */
+    char name[152];
+    struct tenant_limits limits;
+    bool known; /* it has tasks, or had some not long ago */
+    uint32_t scheduled, queued, running;
+    uint64_t submitted, attempts, finished[TASK_STATE_COUNT];
+    int64_t run_us; /* of its attempts together */
+};
+
+struct engine_admin {
+    /* in */
+    struct hold hold; /* HOLD: scope and name */
+    enum hold_order order;
+    struct slice from; /* FIGURES: tenants from this name on */
+    struct slice only; /* FIGURES: this tenant alone */
+    unsigned limit;    /* FIGURES: of tenants; 0: none */
+    /* out */
+    struct hold *holds; /* malloced; the poster's */
+    size_t n_holds;
+    struct engine_tenant *tenants; /* malloced; the poster's */
+    size_t n_tenants;
+    char next[152]; /* where the list goes on; empty: it ends here */
+    uint64_t waiting[TASK_STATE_COUNT];
 };
 
 /* A call belongs to whoever holds it: the poster until engine_post returned true, the engine until it calls
@@ -69,8 +105,9 @@ struct engine_call {
     bool cascade;            /* CANCEL: what a running task submits from now on is canceled, too */
     /* SCHEDULE; SUBMIT: what has fired (may be NULL).  The poster's until the call is delivered. */
     const struct store_schedule *schedule;
-    struct buf *tenants; /* TENANTS; the poster's */
-    bool has_key;        /* SUBMIT */
+    struct buf *tenants;        /* TENANTS; the poster's */
+    struct engine_admin *admin; /* HOLD, FIGURES; the poster's */
+    bool has_key;               /* SUBMIT */
     unsigned char key[STORE_KEY_SIZE], fingerprint[STORE_KEY_SIZE];
     /* out */
     enum engine_result result;
@@ -141,8 +178,9 @@ void engine_free(struct engine *engine); /* NULL is fine */
 struct engine_stats { /* a snapshot; any thread */
     uint64_t submitted, finished[TASK_STATE_COUNT], attempts_lost, commits, syncs, batches, changes;
     uint64_t waiting[TASK_STATE_COUNT], waiters, violations;
-    uint64_t heartbeat; /* grows with every turn of the engine: the watchdog's food */
-    bool store_ok, draining;
+    uint64_t heartbeat;               /* grows with every turn of the engine: the watchdog's food */
+    uint64_t paused, held;            /* what operators have paused, and what they are draining */
+    bool store_ok, draining, drained; /* drained: an operator takes no more tasks */
 };
 void engine_get_stats(struct engine *engine, struct engine_stats *ret);
 

@@ -16,6 +16,7 @@
 #include "engine/engine.h"
 #include "engine/entries.h"
 #include "engine/groups.h"
+#include "engine/holds.h"
 #include "engine/recent.h"
 #include "engine/scheduler.h"
 #include "worker/pool.h"
@@ -106,6 +107,8 @@ struct engine {
     struct heap waits;  /* monotonic: waiting calls */
     struct heap writes; /* monotonic: what running tasks have told */
     struct groups groups;
+    struct holds holds;
+    bool hold_under_way; /* one is in this batch */
     struct links *ready; /* blocked tasks that wait for nothing more, or in vain */
     uint64_t version;    /* the last that was given out */
     struct live *running;
@@ -153,6 +156,16 @@ void call_answer_entry(struct engine *e, struct engine_call *call, struct entry 
 
 struct change *batch_begin(struct engine *e, struct entry *entry, enum store_change_kind kind); /* a new entry's row */
 #define CHANGES_OF_AN_END 2u /* a task's own row, and its callback's */
+
+/* admin.c */
+void hold_handle(struct engine *e, struct engine_call *call);
+void hold_committed(struct engine *e, const struct change *change);
+void figures_handle(struct engine *e, struct engine_call *call);
+int holds_load(struct engine *e);                                    /* at the start: 0, -ENOMEM, -EIO */
+void holds_apply(struct engine *e);                                  /* the scheduler learns what is held */
+bool holds_drain(const struct engine *e, const struct entry *entry); /* no more tasks like this one are taken */
+void tenant_limits_get(void *arg, struct slice tenant,
+                       struct tenant_limits *ret); /* of the scheduler; arg: the engine */
 
 /* callback.c */
 void callback_add(struct engine *e, struct entry *entry); /* the entry has just ended, in this batch */

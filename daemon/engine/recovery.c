@@ -148,6 +148,10 @@ int engine_recover(struct engine *e, char *error, size_t error_size)
     e->now_ns = start;
     e->recovering = ENTRY_NONE;
     task_id_seed(e->store->ops->greatest_seq(e->store));
+    if (holds_load(e) < 0) {
+        (void)snprintf(error, error_size, "cannot load what is paused: the store cannot be read");
+        return -1;
+    }
     enum store_result result = e->store->ops->each_waiting(e->store, add, &r);
     if (result == STORE_OK && !r.out_of_memory) {
         int err = tie_again(&r);

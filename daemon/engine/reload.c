@@ -67,8 +67,9 @@ void reload_handle(struct engine *e, struct mail *mail)
     free(e->labels);
     e->labels = reload->labels;
     fill_labels(e->options.metrics, e->registry, e->labels);
-    e->scheduler.limits_arg = reload->settings.tenant_limits_arg;
+    e->options.tenant_limits_arg = reload->settings.tenant_limits_arg;
     scheduler_set_registry(&e->scheduler, e->registry, reload->types);
+    holds_apply(e);
     e->store->ops->set_limits(e->store, reload->settings.retain_us, reload->settings.max_log);
     recent_set_retain(e->recent, reload->settings.retain_us);
     registry_unref(before); /* whoever builds registries still has it */

@@ -8,6 +8,7 @@
 #define SAMPLES_KNOWN 8u
 #define QUICK_NS 2000
 #define BEHIND_PART 4 /* see begin_at */
+#define IDLE_TENANTS_MAX 4096u
 
 static const struct queue empty_queue = {ENTRY_NONE, ENTRY_NONE};
 
@@ -87,12 +88,25 @@ static void ask_limits(const struct scheduler *s, struct tenant *tenant)
         s->limits(s->limits_arg, slice_of(tenant->name, tenant->name_len), &tenant->limits);
 }
 
-static struct tenant *tenant_get(struct scheduler *s, struct slice name)
+static struct tenant *find_tenant(const struct scheduler *s, struct slice name, uint64_t hash)
 {
-    uint64_t hash = hash_text(name);
     for (struct tenant *t = s->buckets[hash & s->bucket_mask]; t; t = t->next_in_hash)
         if (t->hash == hash && slice_eq(name, slice_of(t->name, t->name_len)))
             return t;
+    return NULL;
+}
+
+struct tenant *scheduler_tenant(const struct scheduler *s, struct slice name)
+{
+    return find_tenant(s, name, hash_text(name));
+}
+
+static struct tenant *tenant_get(struct scheduler *s, struct slice name)
+{
+    uint64_t hash = hash_text(name);
+    struct tenant *found = find_tenant(s, name, hash);
+    if (found)
+        return found;
     if (!heap_reserve(&s->ready, s->n_tenants + 1))
         return NULL;
     struct tenant *tenant = calloc(1, sizeof *tenant + name.len + 1);
@@ -121,16 +135,42 @@ static void unblock(struct tenant *tenant)
         tenant->next_blocked->prev_blocked = tenant->prev_blocked;
 }
 
+/* It has tasks again. */
+static void leave_idle(struct scheduler *s, struct tenant *tenant)
+{
+    if (!tenant->idle)
+        return;
+    tenant->idle = false;
+    s->n_idle--;
+    *(tenant->prev_idle ? &tenant->prev_idle->next_idle : &s->oldest_idle) = tenant->next_idle;
+    *(tenant->next_idle ? &tenant->next_idle->prev_idle : &s->newest_idle) = tenant->prev_idle;
+}
+
 static void tenant_drop(struct scheduler *s, struct tenant *tenant)
 {
-    heap_clear(&s->ready, &tenant->heap_slot);
-    unblock(tenant);
+    leave_idle(s, tenant);
     struct tenant **at = &s->buckets[tenant->hash & s->bucket_mask];
     while (*at != tenant)
         at = &(*at)->next_in_hash;
     *at = tenant->next_in_hash;
     s->n_tenants--;
     free(tenant);
+}
+
+/* It has no tasks any more.  Its figures stay for a while: who has been idle longest makes room. */
+static void tenant_idle(struct scheduler *s, struct tenant *tenant)
+{
+    heap_clear(&s->ready, &tenant->heap_slot);
+    unblock(tenant);
+    if (tenant->idle)
+        return;
+    tenant->idle = true;
+    tenant->next_idle = NULL;
+    tenant->prev_idle = s->newest_idle;
+    *(s->newest_idle ? &s->newest_idle->next_idle : &s->oldest_idle) = tenant;
+    s->newest_idle = tenant;
+    if (++s->n_idle > IDLE_TENANTS_MAX)
+        tenant_drop(s, s->oldest_idle);
 }
 
 static bool lane_number(struct scheduler *s, uint32_t *ret)
@@ -175,6 +215,7 @@ static struct lane *lane_get(struct scheduler *s, struct tenant *tenant, struct 
     lane->next = tenant->lanes;
     tenant->lanes = lane;
     s->lanes[lane->index] = lane;
+    leave_idle(s, tenant);
     return lane;
 }
 
@@ -185,7 +226,7 @@ int scheduler_attach(struct scheduler *s, struct entry *entry, struct slice tena
     struct lane *lane = tenant ? lane_get(s, tenant, name, type) : NULL;
     if (!lane) {
         if (tenant && !tenant->lanes)
-            tenant_drop(s, tenant);
+            tenant_idle(s, tenant);
         return -ENOMEM;
     }
     lane->entries++;
@@ -211,7 +252,7 @@ void scheduler_detach(struct scheduler *s, struct entry *entry)
         s->free_lane_hint = lane->index;
     free(lane);
     if (!tenant->lanes)
-        tenant_drop(s, tenant);
+        tenant_idle(s, tenant);
 }
 
 struct lane *scheduler_lane(const struct scheduler *s, const struct entry *entry)
@@ -330,7 +371,7 @@ static struct type_state *type_of(const struct scheduler *s, const struct lane *
 
 static bool lane_may_run(const struct scheduler *s, const struct lane *lane)
 {
-    return lane->mask &&
+    return lane->mask && !type_of(s, lane)->paused &&
            !(lane->type && lane->type->concurrency && type_of(s, lane)->running >= lane->type->concurrency);
 }
 
@@ -344,7 +385,7 @@ static struct entry *tenant_first(const struct scheduler *s, const struct tenant
 {
     struct entry *best = NULL;
     int best_priority = -1;
-    if (tenant->limits.max_running && tenant->running >= tenant->limits.max_running)
+    if (tenant->limits.paused || (tenant->limits.max_running && tenant->running >= tenant->limits.max_running))
         return NULL;
     for (const struct lane *lane = tenant->lanes; lane; lane = lane->next) {
         int priority;
@@ -370,10 +411,28 @@ static void block(struct scheduler *s, struct tenant *tenant)
     s->blocked = tenant;
 }
 
+/* There are few, and they go one at a time: the first that nobody has paused. */
+static struct entry *first_suspect(const struct scheduler *s)
+{
+    for (uint32_t at = s->suspects.head; at != ENTRY_NONE;) {
+        struct entry *entry = entries_at(s->entries, at);
+        const struct lane *lane = scheduler_lane(s, entry);
+        if (!lane->tenant->limits.paused && !type_of(s, lane)->paused)
+            return entry;
+        at = entry->next;
+    }
+    return NULL;
+}
+
 struct entry *scheduler_pick(struct scheduler *s)
 {
-    if (s->suspects.head != ENTRY_NONE && s->suspects_running == 0)
-        return entries_at(s->entries, s->suspects.head);
+    if (s->paused)
+        return NULL;
+    if (s->suspects.head != ENTRY_NONE && s->suspects_running == 0) {
+        struct entry *suspect = first_suspect(s);
+        if (suspect)
+            return suspect;
+    }
     for (;;) {
         uint32_t *slot;
         int64_t vtime = heap_first(&s->ready, &slot);
@@ -458,8 +517,11 @@ void scheduler_end(struct scheduler *s, struct entry *entry, int64_t expected_ns
     type->running--;
     if (is_suspect(entry))
         s->suspects_running--;
-    if (started)
+    if (started) {
         learn(type, run_ns);
+        lane->tenant->attempts++;
+        lane->tenant->run_ns += run_ns;
+    }
     charge(s, lane->tenant, (run_ns > LEAST_CHARGE_NS || !started ? run_ns : LEAST_CHARGE_NS) - expected_ns);
     if (s->blocked)
         unblock_one(s, lane);
@@ -479,6 +541,11 @@ void scheduler_set_registry(struct scheduler *s, const struct registry *registry
         lane->type = registry_find(registry, slice_str(lane->name));
         type_of(s, lane)->running += lane->running; /* of the older registry, and under the same limit */
     }
+    scheduler_refresh(s);
+}
+
+void scheduler_refresh(struct scheduler *s)
+{
     for (size_t i = 0; i <= s->bucket_mask; i++)
         for (struct tenant *tenant = s->buckets[i]; tenant; tenant = tenant->next_in_hash)
             ask_limits(s, tenant);

@@ -13,17 +13,12 @@
 #define SATCHEL_ENGINE_SCHEDULER_H
 
 #include "base/heap.h"
+#include "engine/engine.h"
 #include "engine/entries.h"
 #include "executor/executor.h"
 
 #define PRIORITIES 10
 #define SUSPECT_LOST 2 /* from this many lost attempts on a task runs apart */
-
-struct tenant_limits {
-    double weight;        /* > 0 */
-    uint32_t max_running; /* 0: no limit */
-    uint32_t max_waiting; /* 0: the daemon's own */
-};
 
 struct queue { /* linked by entry->next/prev */
     uint32_t head, tail;
@@ -37,6 +32,10 @@ struct tenant {
     uint32_t heap_slot;                /* in the heap while it has something that may run */
     uint32_t queued, running, waiting; /* waiting: scheduled and queued */
     bool blocked;                      /* has queued tasks, but all at some limit */
+    bool idle;                         /* has no tasks: kept for its figures, while there is room */
+    struct tenant *next_idle, *prev_idle;
+    uint64_t submitted, attempts, finished[TASK_STATE_COUNT];
+    int64_t run_ns;
     uint64_t hash;
     size_t name_len;
     char name[];
@@ -58,6 +57,7 @@ struct type_state {
     uint32_t running;
     uint32_t samples;
     int64_t run_ns; /* moving average of an attempt's run time */
+    bool paused, draining;
 };
 
 struct scheduler {
@@ -69,6 +69,9 @@ struct scheduler {
     uint32_t free_lane_hint;
     struct heap ready; /* tenants by virtual time */
     struct tenant *blocked;
+    struct tenant *oldest_idle, *newest_idle;
+    size_t n_idle;
+    bool paused;              /* nothing starts */
     int64_t vtime;            /* of the last pick: where a newly active tenant starts */
     struct type_state *types; /* by registry index; one more for unknown types */
     size_t n_types;
@@ -91,6 +94,10 @@ int scheduler_attach(struct scheduler *s, struct entry *entry, struct slice tena
                      const struct task_type *type);
 void scheduler_detach(struct scheduler *s, struct entry *entry); /* the entry is not queued any more */
 struct lane *scheduler_lane(const struct scheduler *s, const struct entry *entry);
+
+/* What is held has changed: tenants are asked about anew, and whoever was kept waiting is looked at again. */
+void scheduler_refresh(struct scheduler *s);
+struct tenant *scheduler_tenant(const struct scheduler *s, struct slice name); /* NULL: not known here */
 
 void scheduler_enqueue(struct scheduler *s, struct entry *entry);
 void scheduler_enqueue_first(struct scheduler *s, struct entry *entry); /* puts a withdrawn claim back */

@@ -211,11 +211,14 @@ static enum store_result each_schedule(struct store *base, int (*fn)(void *arg, 
     return sqlite_db_result(rc == SQLITE_ROW || rc == SQLITE_DONE ? SQLITE_OK : reset);
 }
 
-static enum store_result each_tenant(struct store *base, int (*fn)(void *arg, struct slice tenant), void *arg)
+static enum store_result each_tenant(struct store *base, struct slice from, unsigned limit,
+                                     int (*fn)(void *arg, struct slice tenant), void *arg)
 {
     struct sqlite_store *store = (struct sqlite_store *)base;
     sqlite3_stmt *stmt = store->statements[STATEMENT_TENANTS];
     int rc;
+    (void)sqlite3_bind_text64(stmt, 1, from.len ? from.data : "", from.len, SQLITE_STATIC, SQLITE_UTF8);
+    (void)sqlite3_bind_int64(stmt, 2, limit ? (int64_t)limit : -1);
     while ((rc = sqlite3_step(stmt)) == SQLITE_ROW)
         if (fn(arg, sqlite_column_slice(stmt, 0)))
             break;
@@ -359,6 +362,7 @@ static const struct store_ops ops = {
     .find_state = find_state,
     .each_schedule = each_schedule,
     .each_tenant = each_tenant,
+    .each_hold = sqlite_each_hold,
     .purge = sqlite_purge,
     .idle = sqlite_idle,
     .greatest_seq = greatest_seq,

@@ -73,6 +73,9 @@ struct sqlite_dead {
     int64_t seq, lo, tenant, state, tries, run_at, started, finished, forget_at;
     unsigned aside;
 };
+/* sqlite_holds.c */
+int sqlite_put_hold(struct sqlite_store *store, const struct hold *hold); /* SQLITE_DONE or an error */
+enum store_result sqlite_each_hold(struct store *base, int (*fn)(void *arg, const struct hold *hold), void *arg);
 int sqlite_bury(struct sqlite_store *store, const struct sqlite_dead *dead); /* SQLITE_DONE or an error */
 
 /* sqlite_listing.c; numbers are SQLite's results.  _mark at a BEGIN, _end after its COMMIT or ROLLBACK. */

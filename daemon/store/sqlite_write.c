@@ -430,6 +430,7 @@ static int apply(struct sqlite_store *store, struct store_change *change)
     case STORE_UPDATE: return apply_update(store, change);
     case STORE_FORGET: return apply_forget(store, change);
     case STORE_SCHEDULE: return put_schedule(store, change->schedule);
+    case STORE_HOLD: return sqlite_put_hold(store, change->hold);
     }
     return SQLITE_MISUSE;
 }

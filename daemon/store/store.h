@@ -21,7 +21,15 @@ enum store_result {
 
 #define STORE_KEY_SIZE 32
 
-enum store_change_kind { STORE_INSERT, STORE_UPDATE, STORE_FORGET, STORE_SCHEDULE };
+enum store_change_kind { STORE_INSERT, STORE_UPDATE, STORE_FORGET, STORE_SCHEDULE, STORE_HOLD };
+
+enum hold_scope { HOLD_ALL, HOLD_TENANT, HOLD_TASK };
+
+struct hold { /* what an operator has paused or is draining */
+    enum hold_scope scope;
+    bool paused, draining; /* neither: nothing is kept of it */
+    char name[152];        /* of the tenant or the task type */
+};
 
 struct store_schedule {  /* a schedule's row */
     struct slice tenant; /* empty: of each tenant */
@@ -53,6 +61,7 @@ struct store_change {
     int64_t key_expires_us;
     const struct store_schedule *schedule; /* SCHEDULE: to be written or removed.  INSERT: it has fired, and its times
                                               (last_us; the task is last_id) are written with the task */
+    const struct hold *hold;               /* HOLD: to be written, or removed */
     /* The unique key of the task, which an INSERT takes where its spec has one: fenced where another task has it. */
     bool take_unique;         /* UPDATE with a spec: takes it, too */
     bool drop_unique;         /* UPDATE: it is free again */
@@ -92,8 +101,10 @@ struct store_ops {
                                     enum task_state *ret_state);
     enum store_result (*each_schedule)(struct store *store, int (*fn)(void *arg, const struct store_schedule *schedule),
                                        void *arg);
-    /* Every tenant that has tasks, or had some not long ago. */
-    enum store_result (*each_tenant)(struct store *store, int (*fn)(void *arg, struct slice tenant), void *arg);
+    /* The tenants that have tasks, or had some not long ago, by name: from `from` on, at most `limit` (0: all). */
+    enum store_result (*each_tenant)(struct store *store, struct slice from, unsigned limit,
+                                     int (*fn)(void *arg, struct slice tenant), void *arg);
+    enum store_result (*each_hold)(struct store *store, int (*fn)(void *arg, const struct hold *hold), void *arg);
     /* Removes up to `limit` tasks that finished and were kept long enough, and expired keys; counts them. */
     enum store_result (*purge)(struct store *store, int64_t now_us, unsigned limit, unsigned *ret_purged);
     /* Idle work: checkpoints.  Returns true while there is more to do. */
