@@ -7,7 +7,7 @@
  *   tree.c       tree                                      progress.c   progress
  *   token.c      token
  *   doctor.c     doctor, with doctor_*.c
- *   schedule.c   schedule
+ *   schedule.c   schedule                                  admin.c      admin, tenants
  *   connect.c    the client that the options describe      context.c    the context of the environment
  *   print.c      human and JSON output, errors             interrupt.c  Ctrl-C
  * Exit codes (sysexits and timeout(1)): 0 done, 1 the task failed, 64 usage, 65 bad data, 69 not reachable, 75 try

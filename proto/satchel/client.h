@@ -186,6 +186,27 @@ typedef struct satchel_list_options { /* zero-filled: no filter */
 int satchel_list(satchel_client *client, const satchel_list_options *options, char **json, size_t *len, char **next,
                  satchel_error *error);
 
+/* ---- administrators ---- */
+
+typedef enum satchel_admin_order {
+    SATCHEL_ADMIN_PAUSE, /* tasks are taken and wait */
+    SATCHEL_ADMIN_DRAIN, /* no more tasks are taken; those that are there run */
+    SATCHEL_ADMIN_RESUME /* neither */
+} satchel_admin_order;
+
+/* What is paused or draining, and how many tasks there are: {"paused", "draining", "holds": [...], "scheduled", "queued",
+ * "running"}.  These four need the scope admin for all tenants; `json` (may be NULL): satchel_free. */
+int satchel_admin_status(satchel_client *client, char **json, size_t *len, satchel_error *error);
+/* For a tenant, a task type, or (both NULL) the whole daemon.  It is on disk when this returns.  `json`: the status. */
+int satchel_admin_hold(satchel_client *client, satchel_admin_order order, const char *tenant, const char *task,
+                       char **json, size_t *len, satchel_error *error);
+/* How a tenant stands: queue, running, limits, usage.  SATCHEL_ENOTFOUND: nothing is known of it. */
+int satchel_tenant_get(satchel_client *client, const char *name, char **json, size_t *len, satchel_error *error);
+/* One page by name, {"tenants": [...], "next_cursor"?}.  `cursor`: where the page before ended, or NULL; `limit` 0: the
+ * daemon's default. */
+int satchel_tenant_list(satchel_client *client, const char *cursor, unsigned limit, char **json, size_t *len,
+                        satchel_error *error);
+
 /* ---- schedules ---- */
 
 /* {"schedules": [...]}: the tenant's schedules, each with its definition and how it stands. */

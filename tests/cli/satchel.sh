@@ -198,6 +198,28 @@ has err '/cron'
 expect 64 schedule put bad
 expect 64 schedule frobnicate
 
+# Administrators.
+expect 0 admin
+has out 'daemon: -  scheduled:'
+expect 0 admin pause tenant acme
+has out 'tenant acme: paused'
+expect 0 tenants acme
+has out 'paused'
+expect 0 admin drain task satchel.echo
+has out 'task satchel.echo: draining'
+expect 75 submit satchel.echo
+expect 0 admin resume task satchel.echo
+expect 0 admin resume tenant acme --json
+has out '"holds":[]'
+expect 0 tenants
+has out 'TENANT'
+has out 'acme'
+expect 0 tenants --json
+has out '"tenants":['
+expect 65 tenants nobody-here
+expect 64 admin pause tenant
+expect 64 admin frobnicate
+
 # A command task's child makes a sub-task: parent, tenant, trace, baggage, variables, deadline, the operator's header.
 TRACEPARENT=00-$trace-b7ad6b7169203331-01 BAGGAGE=k=v satchel run --json -t acme -c shard.x=7 \
     -H 'X-Region: eu' --deadline 2099-01-01T00:00:00Z parent
