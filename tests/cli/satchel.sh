@@ -199,6 +199,7 @@ expect 64 schedule put bad
 expect 64 schedule frobnicate
 
 # Administrators.
+expect 0 run -t acme satchel.noop
 expect 0 admin
 has out 'daemon: -  scheduled:'
 expect 0 admin pause tenant acme

@@ -312,7 +312,16 @@ static void close_store(struct store *store)
     (void)store;
 }
 
+static enum store_result each_hold(struct store *store, int (*fn)(void *arg, const struct hold *hold), void *arg)
+{
+    (void)store;
+    (void)fn;
+    (void)arg;
+    return STORE_OK;
+}
+
 static const struct store_ops memory_ops = {
+    .each_hold = each_hold,
     .close = close_store,
     .commit = commit,
     .each_waiting = each_waiting,

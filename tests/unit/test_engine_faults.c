@@ -200,7 +200,7 @@ static void check_counts(bool fenced)
     assert_int_equal(e->waits.n, 0);
     assert_null(e->running);
     assert_null(e->held);
-    assert_int_equal(e->scheduler.n_tenants, 0);
+    assert_int_equal(e->scheduler.n_tenants, e->scheduler.n_idle);
     assert_int_equal(e->scheduler.suspects_running, 0);
     assert_int_equal(e->scheduler.suspects.head, ENTRY_NONE);
     assert_null(e->scheduler.blocked);

@@ -321,7 +321,17 @@ static void test_tenants_and_lanes_go_away(void **state)
     assert_int_equal(f->s.n_tenants, 3000);
     for (int n = 0; n < 3000; n++)
         run_one(f, 1000);
-    assert_int_equal(f->s.n_idle, 3000); /* their figures stay */
+    assert_int_equal(f->s.n_idle, 3000); /* their figures stay, while there is room */
+    for (int n = 0; n < 6000; n++) {
+        char name[16];
+        (void)snprintf(name, sizeof name, "later-%d", n);
+        (void)queue(f, name, 0, 4);
+        run_one(f, 1000);
+    }
+    assert_int_equal(f->s.n_idle, 4096);
+    assert_int_equal(f->s.n_tenants, 4096);
+    assert_null(scheduler_tenant(&f->s, SLICE_LITERAL("tenant-0")));
+    assert_int_equal(scheduler_tenant(&f->s, SLICE_LITERAL("later-5999"))->attempts, 1);
     assert_int_equal(f->entries.count, 0);
     assert_null(scheduler_pick(&f->s));
 }
