@@ -200,14 +200,14 @@ static void test_nobody_there(void **state)
     (void)state;
     struct calls c;
     calls_usual(&c);
-    close(c.peer.fd); /* the port is free again: connections are refused */
-    c.peer.fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    receiver_stop(&c.peer); /* the port is free again: connections are refused */
     calls_open(&c, 1);
     struct attempt *attempt = calls_run(&c, "call", "{}");
     assert_int_equal(attempt->end, ATTEMPT_FAILED);
     assert_int_equal(outcome_error(attempt), ERROR_TYPE_HTTP);
     assert_int_equal(attempt->sent.len, 0); /* nothing went anywhere */
     attempt_free(attempt);
+    receiver_start(&c.peer); /* for the end to stop */
     calls_close(&c);
 }
 
