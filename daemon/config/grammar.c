@@ -250,6 +250,34 @@ bool grammar_is_own_header(const char *name)
     return false;
 }
 
+bool grammar_is_environment(const char *header)
+{
+    static const char *const names[] = {
+        "BASHOPTS",   "CDPATH",      "DISPLAY",          "EDITOR",      "ENV",
+        "GLOBIGNORE", "HOME",        "HOSTALIASES",      "IFS",         "LANG",
+        "LANGUAGE",   "LOCALDOMAIN", "LOGNAME",          "MAIL",        "NLSPATH",
+        "PAGER",      "PATH",        "PERL5LIB",         "PERL5OPT",    "PROMPT_COMMAND",
+        "PS4",        "PWD",         "RESOLV_HOST_CONF", "RES_OPTIONS", "SHELL",
+        "SHELLOPTS",  "TERM",        "TERMINFO",         "TMPDIR",      "TZ",
+        "TZDIR",      "USER",        "VISUAL",           "HTTP_PROXY",  "HTTPS_PROXY",
+        "ALL_PROXY",  "NO_PROXY"};
+    static const char *const beginnings[] = {
+        "BASH_", "CURL_",    "DYLD_", "GCONV_", "GIT_", "GLIBC_",   "JAVA_", "LC_",  "LD_",   "MALLOC_",  "NODE_",
+        "NPM_",  "OPENSSL_", "PERL_", "PYTHON", "RUBY", "SATCHEL_", "SSL_",  "SSH_", "SUDO_", "SYSTEMD_", "XDG_"};
+    char name[257];
+    size_t n = 0;
+    for (; header[n] && n + 1 < sizeof name; n++)
+        name[n] = (char)(isalnum((unsigned char)header[n]) ? toupper((unsigned char)header[n]) : '_');
+    name[n] = '\0';
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (strcmp(name, names[i]) == 0)
+            return true;
+    for (size_t i = 0; i < sizeof beginnings / sizeof beginnings[0]; i++)
+        if (strncmp(name, beginnings[i], strlen(beginnings[i])) == 0)
+            return true;
+    return false;
+}
+
 bool number_parse(const char *text, int64_t *ret)
 {
     int64_t value = 0;

@@ -24,6 +24,8 @@ const char *check_sampler(const char *text);
 const char *check_ratio(const char *text);    /* 0 to 1 */
 const char *check_allow(const char *text);    /* an address, a network, a host, *.example.com, or NAME=NETWORK */
 bool grammar_is_own_header(const char *name); /* a header with a meaning of its own: not for variables */
+/* A header whose value commands would find in an environment variable that programs, shells or the linker obey. */
+bool grammar_is_environment(const char *header);
 
 bool number_parse(const char *text, int64_t *ret); /* decimal digits only */
 /* "512", "64k", "64KiB", "1M", "1MiB", "2G", "1TiB": powers of 1024; "kB", "MB", "GB": powers of 1000. */

@@ -176,7 +176,12 @@ static void header_release(struct config_header *header)
 static const char *check_header(const char *text)
 {
     const char *wrong = check_field_name(text);
-    return wrong ? wrong : grammar_is_own_header(text) ? "has a meaning of its own and cannot become a variable" : NULL;
+    if (wrong || grammar_is_own_header(text))
+        return wrong ? wrong : "has a meaning of its own and cannot become a variable";
+    return grammar_is_environment(text)
+               ? "would let clients set an environment variable of commands that has a meaning "
+                 "of its own (PATH, LD_*, ...); choose another name, such as X-..."
+               : NULL;
 }
 
 static void read_header(struct config *config, struct section *s, bool title_ok)

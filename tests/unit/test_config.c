@@ -282,6 +282,26 @@ static void test_lines_behind_comments(void **state)
            "bad.conf:9: task \"a#b\": workdir", "bad.conf:12: task \"c\": workdir");
 }
 
+/* Commands find headers in their environment: none may become what programs obey. */
+static void test_headers_that_commands_would_obey(void **state)
+{
+    (void)state;
+    static const char *const bad[] = {"Path",        "LD-PRELOAD", "ld.library.path", "Bash-Env",       "IFS",
+                                      "Home",        "Env",        "PythonPath",      "Node-Options",   "Satchel-Token",
+                                      "satchel-url", "LC-ALL",     "Http-Proxy",      "Git-SSH-Command"};
+    static const char *const good[] = {"X-Path",      "X-LD-PRELOAD", "Region",  "Paths",
+                                       "Environment", "LDAP-User",    "Homepage"};
+    char text[128];
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        (void)snprintf(text, sizeof text, "\nheader \"%s\" { var = v }\n", bad[i]);
+        REFUSE(text, 1, "bad.conf:2: header: ", "would let clients set an environment variable");
+    }
+    for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
+        (void)snprintf(text, sizeof text, "header \"%s\" { var = v }\n", good[i]);
+        config_unref(load_text(text));
+    }
+}
+
 /* What `allow` takes, and what it does not: least of all what looks like an address but is none. */
 static void test_allow(void **state)
 {
@@ -833,6 +853,7 @@ int main(void)
         cmocka_unit_test(test_settings),
         cmocka_unit_test(test_single_value_for_list_and_append),
         cmocka_unit_test(test_allow),
+        cmocka_unit_test(test_headers_that_commands_would_obey),
         cmocka_unit_test(test_lines_behind_comments),
         cmocka_unit_test(test_confine),
         cmocka_unit_test(test_confine_problems),
