@@ -66,6 +66,7 @@ __attribute__((noinline)) static const void *list_get(const char *key)
 /* ---- what is measured ---- */
 
 static satchel_var *vars[MANY], *one;
+static unsigned bound; /* how many of vars have a binding */
 static satchel_context *entered;
 static const char *keys[MANY];
 static volatile uintptr_t sink;
@@ -196,6 +197,34 @@ static void set_after_capture(unsigned n) /* somebody shares the bindings: the p
     satchel_value_unref(value);
 }
 
+static void set_each_after_capture(unsigned n) /* another variable every time */
+{
+    satchel_value *value;
+    must(satchel_value_string("v", 1, &value));
+    for (unsigned i = 0; i < n; i++) {
+        satchel_context *copy = satchel_capture();
+        (void)satchel_set_value(vars[i * 37 % bound], value, NULL);
+        satchel_context_unref(copy);
+    }
+    satchel_value_unref(value);
+}
+
+static void set_in_copies(unsigned n) /* as workers do: many copies of one context are alive, each with its own sets */
+{
+    static satchel_context *alive[MANY];
+    satchel_value *value;
+    must(satchel_value_string("v", 1, &value));
+    for (unsigned i = 0; i < n; i++) {
+        satchel_context_unref(alive[i % MANY]);
+        must(satchel_context_with(NULL, vars[i * 37 % bound], value, &alive[i % MANY]));
+    }
+    for (unsigned i = 0; i < MANY; i++) {
+        satchel_context_unref(alive[i]);
+        alive[i] = NULL;
+    }
+    satchel_value_unref(value);
+}
+
 /* ---- measuring ---- */
 
 struct subject {
@@ -217,7 +246,9 @@ static const struct subject subjects[] = {
     {"set, in place", set_in_place, 150},
     {"set and reset", set_and_reset, 0},
     {"set, well-known variable", set_known, 0},
-    {"capture, set and release", set_after_capture, 190},
+    {"capture, set and release", set_after_capture, 150},
+    {"the same, another variable each time", set_each_after_capture, 0},
+    {"a copy with one set, 100 alive", set_in_copies, 0},
 };
 
 static double now_ns(void)
@@ -245,7 +276,7 @@ static void measure(const struct subject *subject, unsigned rounds, unsigned bin
     }
     double allocated = (double)(allocations - before) / ((double)rounds * CALLS);
     qsort(ns, rounds, sizeof ns[0], by_size);
-    printf("%-34s %8u %9.1f %9.1f %12.2f", subject->name, bindings, ns[rounds / 2], ns[rounds / 10], allocated);
+    printf("%-36s %8u %9.1f %9.1f %12.2f", subject->name, bindings, ns[rounds / 2], ns[rounds / 10], allocated);
     if (subject->target_ns > 0)
         printf("   %s %.0f", ns[rounds / 2] <= subject->target_ns ? "within" : "MISSES", subject->target_ns);
     printf("\n");
@@ -264,6 +295,7 @@ static void bind_many(unsigned n)
         if (i < n)
             must(satchel_set_string(vars[i], keys[i], NULL));
     }
+    bound = n;
     one = vars[n / 2];
     must(satchel_set_string(one, "v", NULL));
 }
@@ -282,7 +314,7 @@ int main(int argc, char **argv)
         keys[i] = strdup(name);
         must(satchel_var_string(name, NULL, NULL, &vars[i]));
     }
-    printf("%-34s %8s %9s %9s %12s   %s\n", "", "bindings", "median ns", "p10 ns", "allocations", "target ns");
+    printf("%-36s %8s %9s %9s %12s   %s\n", "", "bindings", "median ns", "p10 ns", "allocations", "target ns");
     static const unsigned sizes[] = {1, MANY};
     for (size_t s = 0; s < sizeof sizes / sizeof sizes[0]; s++) {
         bind_many(sizes[s]);

@@ -46,6 +46,8 @@ struct snapshot *context_snapshot(const satchel_context *ctx)
     satchel_context *box = (satchel_context *)(uintptr_t)ctx;
     context_lock(box);
     struct snapshot *s = snapshot_ref(box->snapshot);
+    unsigned taken = atomic_load_explicit(&box->taken, memory_order_relaxed);
+    atomic_store_explicit(&box->taken, taken + 1, memory_order_release); /* whoever sees it sees the reference */
     context_unlock(box);
     return s;
 }
@@ -65,6 +67,7 @@ satchel_context *context_with_snapshot(struct snapshot *s)
     atomic_init(&ctx->refs, 1);
     atomic_init(&ctx->lock, 0);
     atomic_init(&ctx->entered, 0);
+    atomic_init(&ctx->taken, 0);
     count_add(COUNT_CONTEXTS, 1);
     return ctx;
 }

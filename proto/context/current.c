@@ -164,12 +164,13 @@ int current_put(satchel_var *var, satchel_value *value, satchel_value **ret_old)
     if (!ctx)
         thread_register();
     struct leftover left;
-    int status = snapshot_bind(ctx ? &ctx->snapshot : &self.implicit, ctx, var, value, &left);
+    int status = snapshot_bind(ctx ? &ctx->snapshot : &self.implicit, ctx, var, value, ret_old != NULL, &left);
     if (status != SATCHEL_OK)
         return status;
     thread_refresh();
     leftover_release(&left);
-    *ret_old = left.old;
+    if (ret_old)
+        *ret_old = left.old;
     return SATCHEL_OK;
 }
 
@@ -177,13 +178,9 @@ int current_bind(satchel_var *var, satchel_value *value, satchel_token *token)
 {
     if (is_pending(token))
         return SATCHEL_EINVAL;
+    if (!token)
+        return current_put(var, value, NULL);
     satchel_value *old;
-    if (!token) {
-        int status = current_put(var, value, &old);
-        if (status == SATCHEL_OK)
-            value_unref(old);
-        return status;
-    }
     (void)var_ref(var); /* before it might lose its last one, with an unset */
     int status = current_put(var, value, &old);
     if (status != SATCHEL_OK) {

@@ -11,7 +11,9 @@
  * by the thread that has its context entered, and only while it holds the snapshot's one reference.  Both the change
  * (a store or two; whatever must be allocated was allocated before) and a foreign thread's taking of a reference
  * happen under the context's spin lock.  So the foreign thread sees the snapshot whole, before or after; and once it
- * has its reference the count is above one, and the next change makes a new snapshot.  The owning thread reads without
+ * has its reference the count is above one, and the next change makes a new snapshot.  A reference that was taken while
+ * a change was prepared may be gone again when it is made, and parts of the snapshot may have become another one's
+ * meanwhile: `taken` tells, and the change is made as a new snapshot.  The owning thread reads without
  * the lock, since nobody else changes what it reads.  The implicit context of a thread has no lock: nobody else can
  * reach it.  No callback, allocation or system call is made under the lock. */
 #ifndef SATCHEL_CONTEXT_INTERNAL_H
@@ -146,29 +148,39 @@ void registry_lock_all(bool lock); /* around fork */
 /* ---- trie.c ---- */
 struct node;
 satchel_value *trie_get(const struct node *node, const satchel_var *var); /* borrowed */
-/* A new trie, sharing with the old one; references are added.  NULL: no memory. */
-struct node *trie_put(const struct node *node, satchel_var *var, satchel_value *value);
-bool trie_take(const struct node *node, const satchel_var *var, struct node **ret); /* *ret NULL: empty now */
-struct node *trie_ref(struct node *node);                                           /* NULL is fine */
+/* A new trie, sharing with the old one.  Takes over the reference of `value`.  NULL: no memory. */
+struct node *trie_put(struct node *node, satchel_var *var, satchel_value *value);
+bool trie_take(struct node *node, const satchel_var *var, struct node **ret); /* *ret NULL: empty now */
+struct node *trie_ref(struct node *node);                                     /* NULL is fine */
 void trie_unref(struct node *node);
 int trie_each(const struct node *node, int (*fn)(satchel_var *var, satchel_value *value, void *arg), void *arg);
 
 /* A change in place, prepared: everything is allocated, and trie_patch_apply only stores. */
 struct trie_patch {
     struct node **link; /* gets `fresh` */
-    void *slot;         /* or this slot gets the value */
-    struct node *fresh, *stale;
-    struct node *child;   /* made for `fresh`, which has its reference once it is applied */
-    satchel_var *new_var; /* the reference that fresh got */
-    satchel_var *old_var; /* references that the patched slot held and nobody needs afterwards */
-    satchel_value *value, *old_value;
-    bool moved; /* fresh took over what stale refers to: only stale's shell is freed */
+    void *slot;         /* or this slot gets `value` */
+    struct node *fresh;
+    satchel_value *value;
+    struct node *holder; /* not NULL: has its slot `bit` by itself from now on, not from its family */
+    /* Only if it is not applied: */
+    struct node *child;      /* made for `fresh`, which has its reference once it is applied */
+    satchel_var *new_var;    /* the reference that went into the slot */
+    satchel_value *consumed; /* whose reference went into `fresh` or `child` */
+    /* Afterwards: */
+    struct node *shell;    /* all that it referred to was taken over by `fresh` */
+    struct family *family; /* not NULL: it has the reference of what follows, at `bit` */
+    uint8_t bit;
+    struct node *old_child;
+    satchel_var *old_var;
+    satchel_value *old_value;
 };
 /* `root` is the place of an unshared snapshot's trie.  Takes over the reference of `value` (NULL: takes the binding
- * out) once it is applied.  False: no memory. */
+ * out) once it is applied.  *patch is zero.  False: no memory. */
 bool trie_patch_prepare(struct node **root, satchel_var *var, satchel_value *value, struct trie_patch *patch);
 void trie_patch_apply(struct trie_patch *patch);
-void trie_patch_drop(struct trie_patch *patch);    /* instead of apply */
+void trie_patch_drop(struct trie_patch *patch); /* instead of apply */
+/* After apply: a reference of the value that was bound before. */
+satchel_value *trie_patch_old(struct trie_patch *patch, satchel_value *old);
 void trie_patch_release(struct trie_patch *patch); /* after apply, outside the lock */
 
 /* ---- snapshot.c ---- */
@@ -215,14 +227,15 @@ static inline satchel_value *snapshot_get(const struct snapshot *s, const satche
 
 /* What a change left over; to be ended outside all locks, once nothing reads it any more. */
 struct leftover {
-    satchel_value *old; /* the value that was bound; the caller's */
+    satchel_value *old;      /* the value that was bound, where it is wanted; the caller's */
+    satchel_value *unwanted; /* the same, where not */
     struct snapshot *snapshot;
     struct known *known;
     struct trie_patch patch;
 };
 /* Binds in *at, which belongs to `box` (NULL: to the caller alone).  Takes over the reference of `value` on success;
  * NULL: takes the binding out.  On failure nothing has changed. */
-int snapshot_bind(struct snapshot **at, satchel_context *box, satchel_var *var, satchel_value *value,
+int snapshot_bind(struct snapshot **at, satchel_context *box, satchel_var *var, satchel_value *value, bool want_old,
                   struct leftover *left);
 void leftover_release(struct leftover *left); /* all but `old` */
 /* The same for a snapshot that nobody reads yet; takes over the reference of `value` on success. */
@@ -240,6 +253,7 @@ struct satchel_context {
      * thread of the parent had taken is free: that thread is not there. */
     atomic_uint lock; /* guards `snapshot` and in-place changes against foreign readers */
     atomic_uint entered;
+    atomic_uint taken; /* how often a foreign thread took a reference of the snapshot; written under the lock */
 };
 extern atomic_uint generation; /* 1 in the first process, one more in each forked child */
 struct snapshot *context_snapshot(const satchel_context *ctx); /* a reference; NULL: the current one's */
@@ -313,7 +327,7 @@ static inline void thread_refresh(void) /* after the current snapshot changed */
 uint64_t current_id(void);
 /* Binds in the current context; value NULL: unset.  Takes over the reference of `value` on success. */
 int current_bind(satchel_var *var, satchel_value *value, satchel_token *token);
-/* The same without a token: *ret_old is the caller's. */
+/* The same without a token: *ret_old (NULL: not wanted) is the caller's. */
 int current_put(satchel_var *var, satchel_value *value, satchel_value **ret_old);
 
 static inline satchel_value *current_get(const satchel_var *var) /* borrowed; NULL: not bound */

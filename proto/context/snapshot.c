@@ -99,108 +99,128 @@ static uint32_t count_with(const struct snapshot *s, const satchel_value *old, c
 
 enum way { DONE, SHARED_NOW, NO_MEMORY };
 
-static enum way known_in_place(struct snapshot *s, satchel_context *box, unsigned slot, satchel_value *value,
-                               struct leftover *left)
+/* A change of *at, in `box`. */
+struct change {
+    struct snapshot **at;
+    satchel_context *box; /* NULL: none that another thread could know */
+    satchel_var *var;
+    satchel_value *value, *old;
+    bool want_old;
+    unsigned taken; /* by foreign threads, when it began */
+};
+
+static unsigned taken_of(satchel_context *box)
 {
+    return box ? atomic_load_explicit(&box->taken, memory_order_acquire) : 0;
+}
+
+static enum way known_in_place(const struct change *c, struct leftover *left)
+{
+    struct snapshot *s = *c->at;
     struct known *fresh = NULL, *known = s->known;
-    satchel_value *old = known->value[slot];
-    if (!refs_one(&known->refs) && !(fresh = known_copy(known, slot, value)))
+    unsigned slot = c->var->slot;
+    if (!refs_one(&known->refs) && !(fresh = known_copy(known, slot, c->value)))
         return NO_MEMORY;
-    lock(box);
-    if (!refs_one(&s->refs)) {
-        unlock(box);
+    lock(c->box);
+    if (taken_of(c->box) != c->taken) {
+        unlock(c->box);
         if (fresh)
             known_uncopy(fresh, slot);
         return SHARED_NOW;
     }
-    s->count = count_with(s, old, value);
+    s->count = count_with(s, c->old, c->value);
     if (fresh)
         s->known = fresh;
     else
-        known_put(known, slot, value);
-    unlock(box);
+        known_put(known, slot, c->value);
+    unlock(c->box);
     if (fresh) {
-        left->old = old ? value_ref(old) : NULL;
+        left->old = c->old && c->want_old ? value_ref(c->old) : NULL;
         left->known = known;
+    } else if (c->want_old) {
+        left->old = c->old;
     } else {
-        left->old = old;
+        left->unwanted = c->old;
     }
     return DONE;
 }
 
-static enum way trie_in_place(struct snapshot *s, satchel_context *box, satchel_var *var, satchel_value *value,
-                              satchel_value *old, struct leftover *left)
+static enum way trie_in_place(const struct change *c, struct leftover *left)
 {
+    struct snapshot *s = *c->at;
     struct trie_patch *patch = &left->patch;
-    if (!trie_patch_prepare(&s->rest, var, value, patch)) {
+    if (!trie_patch_prepare(&s->rest, c->var, c->value, patch)) {
         *patch = (struct trie_patch){0};
         return NO_MEMORY;
     }
-    lock(box);
-    if (!refs_one(&s->refs)) {
-        unlock(box);
+    lock(c->box);
+    if (taken_of(c->box) != c->taken) {
+        unlock(c->box);
         trie_patch_drop(patch);
         return SHARED_NOW;
     }
-    s->count = count_with(s, old, value);
+    s->count = count_with(s, c->old, c->value);
     trie_patch_apply(patch);
-    unlock(box);
-    if (old && patch->old_value == old)
-        patch->old_value = NULL; /* the map's own reference is the caller's now */
-    else if (old)
-        (void)value_ref(old);
-    left->old = old;
+    unlock(c->box);
+    if (c->old && c->want_old)
+        left->old = trie_patch_old(patch, c->old);
     return DONE;
 }
 
-static enum way with_new_snapshot(struct snapshot **at, satchel_context *box, satchel_var *var, satchel_value *value,
-                                  satchel_value *old, struct leftover *left)
+/* The two halves of a new snapshot.  *ret_known NULL: no memory. */
+static void make_halves(const struct change *c, struct known **ret_known, struct node **ret_rest)
 {
-    struct snapshot *s = *at;
-    bool slotted = var->slot != SLOT_NONE;
-    struct known *known = slotted ? known_copy(s->known, var->slot, value) : known_ref(s->known);
-    struct node *rest = NULL;
-    bool made = known != NULL;
-    if (made && slotted)
-        rest = trie_ref(s->rest);
-    else if (made && value)
-        made = (rest = trie_put(s->rest, var, value)) != NULL;
-    else if (made)
-        made = trie_take(s->rest, var, &rest);
-    struct snapshot *fresh = made ? snapshot_new(known, rest, count_with(s, old, value)) : NULL;
+    const struct snapshot *s = *c->at;
+    *ret_known = NULL;
+    if (c->var->slot != SLOT_NONE) {
+        *ret_known = known_copy(s->known, c->var->slot, c->value);
+        *ret_rest = *ret_known ? trie_ref(s->rest) : NULL;
+        return;
+    }
+    bool made =
+        c->value ? (*ret_rest = trie_put(s->rest, c->var, c->value)) != NULL : trie_take(s->rest, c->var, ret_rest);
+    if (made)
+        *ret_known = known_ref(s->known);
+}
+
+static enum way with_new_snapshot(const struct change *c, struct leftover *left)
+{
+    struct snapshot *s = *c->at;
+    struct known *known;
+    struct node *rest;
+    make_halves(c, &known, &rest);
+    if (!known)
+        return NO_MEMORY;
+    struct snapshot *fresh = snapshot_new(known, rest, count_with(s, c->old, c->value));
     if (!fresh) {
-        if (known && slotted)
-            known_uncopy(known, var->slot);
-        else
-            known_unref(known);
-        if (made)
-            trie_unref(rest);
+        if (c->value)
+            (void)value_ref(c->value); /* it stays the caller's */
+        known_unref(known);
+        trie_unref(rest);
         return NO_MEMORY;
     }
-    left->old = old ? value_ref(old) : NULL;
-    lock(box);
-    *at = fresh;
-    unlock(box);
+    left->old = c->old && c->want_old ? value_ref(c->old) : NULL;
+    lock(c->box);
+    *c->at = fresh;
+    unlock(c->box);
     left->snapshot = s;
-    if (!slotted && value)
-        left->patch.value = value; /* the trie took a reference of its own */
     return DONE;
 }
 
-int snapshot_bind(struct snapshot **at, satchel_context *box, satchel_var *var, satchel_value *value,
+int snapshot_bind(struct snapshot **at, satchel_context *box, satchel_var *var, satchel_value *value, bool want_old,
                   struct leftover *left)
 {
-    struct snapshot *s = *at;
-    satchel_value *old = snapshot_get(s, var);
+    struct change change = {.at = at, .box = box, .var = var, .value = value, .want_old = want_old};
+    change.taken = taken_of(box); /* before anything is looked at */
+    change.old = snapshot_get(*at, var);
     *left = (struct leftover){0};
-    if (!old && !value)
+    if (!change.old && !value)
         return SATCHEL_OK;
     enum way way = SHARED_NOW;
-    if (refs_one(&s->refs))
-        way = var->slot != SLOT_NONE ? known_in_place(s, box, var->slot, value, left)
-                                     : trie_in_place(s, box, var, value, old, left);
+    if (refs_one(&(*at)->refs))
+        way = var->slot != SLOT_NONE ? known_in_place(&change, left) : trie_in_place(&change, left);
     if (way == SHARED_NOW)
-        way = with_new_snapshot(at, box, var, value, old, left);
+        way = with_new_snapshot(&change, left);
     return way == DONE ? SATCHEL_OK : SATCHEL_ENOMEM;
 }
 
@@ -209,17 +229,16 @@ void leftover_release(struct leftover *left)
     trie_patch_release(&left->patch);
     known_unref(left->known);
     snapshot_unref(left->snapshot);
+    value_unref(left->unwanted);
 }
 
 int snapshot_build(struct snapshot **at, satchel_var *var, satchel_value *value)
 {
     struct leftover left;
-    int status = snapshot_bind(at, NULL, var, value, &left);
-    if (status != SATCHEL_OK)
-        return status;
-    leftover_release(&left);
-    value_unref(left.old);
-    return SATCHEL_OK;
+    int status = snapshot_bind(at, NULL, var, value, false, &left);
+    if (status == SATCHEL_OK)
+        leftover_release(&left);
+    return status;
 }
 
 /* ---- as a mapping ---- */

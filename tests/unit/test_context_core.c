@@ -800,6 +800,114 @@ static void test_many_variables_against_a_model(void **state)
         satchel_var_unref(vars[i]);
 }
 
+/* ---- many contexts that have most of their bindings in common: every value ends with the last that has it ---- */
+
+enum { SHARED_VARS = 90, ALIVE = 150, SHARED_STEPS = 30000 };
+
+struct held {
+    int holders; /* contexts in which it is bound, by the model */
+    bool destroyed;
+};
+
+static void destroy_held(void *data)
+{
+    struct held *held = data;
+    assert_false(held->destroyed);
+    held->destroyed = true;
+}
+
+static const satchel_type held_type = {.struct_size = sizeof(satchel_type), .name = "held", .destroy = destroy_held};
+
+static void model_drop(struct held *held)
+{
+    if (held && --held->holders == 0)
+        assert_true(held->destroyed);
+    else if (held)
+        assert_false(held->destroyed);
+}
+
+struct family_model {
+    satchel_context *context[ALIVE];
+    struct held *bound[ALIVE][SHARED_VARS];
+    satchel_var *vars[SHARED_VARS];
+    struct held values[SHARED_STEPS];
+};
+
+static void model_end(struct family_model *m, unsigned at)
+{
+    satchel_context_unref(m->context[at]);
+    m->context[at] = NULL;
+    for (int i = 0; i < SHARED_VARS; i++) {
+        model_drop(m->bound[at][i]);
+        m->bound[at][i] = NULL;
+    }
+}
+
+static void model_copy(struct family_model *m, unsigned from, unsigned to)
+{
+    if (from == to)
+        return;
+    model_end(m, to);
+    m->context[to] = satchel_context_copy(m->context[from]);
+    memcpy(m->bound[to], m->bound[from], sizeof m->bound[to]);
+    for (int i = 0; i < SHARED_VARS; i++)
+        if (m->bound[to][i])
+            m->bound[to][i]->holders++;
+}
+
+static void model_bind(struct family_model *m, unsigned at, unsigned var, struct held *value, bool and_back)
+{
+    satchel_token token = SATCHEL_TOKEN_INIT;
+    assert_int_equal(satchel_context_enter(m->context[at]), SATCHEL_OK);
+    assert_int_equal(value ? satchel_set(m->vars[var], value, and_back ? &token : NULL)
+                           : satchel_unset(m->vars[var], and_back ? &token : NULL),
+                     SATCHEL_OK);
+    if (and_back) {
+        assert_int_equal(satchel_reset(m->vars[var], &token), SATCHEL_OK);
+        assert_true(!value || value->destroyed);
+    } else {
+        struct held *old = m->bound[at][var];
+        m->bound[at][var] = value;
+        if (value)
+            value->holders++;
+        model_drop(old);
+    }
+    assert_int_equal(satchel_context_exit(m->context[at]), SATCHEL_OK);
+}
+
+static void test_values_end_with_the_last_context(void **state)
+{
+    (void)state;
+    static struct family_model m;
+    memset(&m, 0, sizeof m);
+    satchel_var_spec spec = {.struct_size = sizeof spec, .name = "shared", .type = &held_type};
+    for (int i = 0; i < SHARED_VARS; i++)
+        assert_int_equal(satchel_var_new(&spec, &m.vars[i]), SATCHEL_OK);
+    for (int i = 0; i < ALIVE; i++)
+        m.context[i] = satchel_context_new();
+    unsigned seed = 4711;
+    for (int step = 0; step < SHARED_STEPS; step++) {
+        seed = seed * 1103515245u + 12345u;
+        unsigned at = (seed >> 8) % ALIVE, var = (seed >> 4) % SHARED_VARS, what = (seed >> 24) % 16;
+        if (step < 2 * SHARED_VARS) /* one that all others descend from */
+            at = 0;
+        if (what < 5 && step >= 2 * SHARED_VARS)
+            model_copy(&m, what < 3 ? 0 : (seed >> 16) % ALIVE, at);
+        else
+            model_bind(&m, at, var, what < 8 ? NULL : &m.values[step], what % 4 == 1);
+    }
+    for (unsigned c = 0; c < ALIVE; c++) {
+        assert_int_equal(satchel_context_enter(m.context[c]), SATCHEL_OK);
+        for (int i = 0; i < SHARED_VARS; i++)
+            assert_ptr_equal(satchel_get_or(m.vars[i], NULL), m.bound[c][i]);
+        assert_int_equal(satchel_context_exit(m.context[c]), SATCHEL_OK);
+    }
+    for (unsigned c = 0; c < ALIVE; c++)
+        model_end(&m, (c * 7) % ALIVE);
+    for (int i = 0; i < SHARED_VARS; i++)
+        satchel_var_unref(m.vars[i]);
+}
+
 static void test_contexts_keep_variables_alive(void **state)
 {
     (void)state;
@@ -868,6 +976,7 @@ int main(void)
         TEST(test_mapping),
         TEST(test_equal),
         TEST(test_many_variables_against_a_model),
+        TEST(test_values_end_with_the_last_context),
         TEST(test_contexts_keep_variables_alive),
         TEST(test_statuses_have_words),
         TEST(test_counts_fit_into_an_older_struct),

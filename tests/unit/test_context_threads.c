@@ -182,6 +182,57 @@ static void readers_see_whole_snapshots(void **state)
     expect_counts(&before);
 }
 
+/* What is copied stays as it is, and what is set in a copy is the copy's: also where the owner was about to set. */
+static void *copy_and_set(void *arg)
+{
+    struct watched *w = arg;
+    for (unsigned round = 0; !atomic_load(&w->stop); round++) {
+        satchel_context *copy = satchel_context_copy(w->context);
+        long seen[PAIRS];
+        if (satchel_context_enter(copy) == SATCHEL_OK) {
+            (void)satchel_set_string(w->second[round % PAIRS], "-1", NULL); /* its nodes come from the owner's */
+            (void)satchel_context_exit(copy);
+        }
+        for (int i = 0; i < PAIRS; i++)
+            seen[i] = number_of(copy, w->second[i]);
+        for (int i = 0; i < PAIRS; i++)
+            if (seen[i] != number_of(copy, w->second[i]) || (seen[i] == -1) != (i == (int)(round % PAIRS)))
+                atomic_fetch_add(&w->wrong, 1);
+        satchel_context_unref(copy);
+    }
+    return NULL;
+}
+
+static void copies_stay_apart(void **state)
+{
+    (void)state;
+    satchel_counts before = counts();
+    static struct watched w;
+    memset(&w, 0, sizeof w);
+    w.context = satchel_context_new();
+    for (int i = 0; i < PAIRS; i++) {
+        w.first[i] = var_new("first");
+        w.second[i] = var_new("second");
+    }
+    pthread_t others[READERS];
+    for (int i = 0; i < READERS; i++)
+        others[i] = start(copy_and_set, &w);
+    int result;
+    assert_int_equal(satchel_context_run(w.context, change_all_the_time, &w, &result), SATCHEL_OK);
+    atomic_store(&w.stop, true);
+    for (int i = 0; i < READERS; i++)
+        (void)join(others[i]);
+    assert_int_equal(atomic_load(&w.wrong), 0);
+    for (int i = 0; i < PAIRS; i++)
+        assert_int_equal(number_of(w.context, w.second[i]), ROUNDS);
+    satchel_context_unref(w.context);
+    for (int i = 0; i < PAIRS; i++) {
+        satchel_var_unref(w.first[i]);
+        satchel_var_unref(w.second[i]);
+    }
+    expect_counts(&before);
+}
+
 /* ---- R7: one thread at a time ---- */
 
 struct contested {
@@ -619,6 +670,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(readers_see_whole_snapshots),
+        cmocka_unit_test(copies_stay_apart),
         cmocka_unit_test(a_context_is_entered_by_one_thread_at_a_time),
         cmocka_unit_test(a_thread_starts_in_a_copy),
         cmocka_unit_test(what_is_left_entered_is_exited),
