@@ -97,6 +97,12 @@ static void write_http(struct exposition *x, struct http_server *server)
     one(x, METRIC_HTTP_REFUSED, http.refused);
     one(x, METRIC_HTTP_FRAMING_ERRORS, http.framing_errors);
     one(x, METRIC_HTTP_TIMEOUTS, http.timeouts);
+    if (!http.certificate_until)
+        return;
+    exposition_family(x, METRIC_TLS_HANDSHAKES);
+    exposition_number(x, http.handshakes, LABELS({"result", "completed"}));
+    exposition_number(x, http.handshake_failures, LABELS({"result", "failed"}));
+    one(x, METRIC_TLS_CERTIFICATE, (uint64_t)http.certificate_until);
 }
 
 static void write_store(struct exposition *x, const struct engine_stats *engine)

@@ -15,6 +15,7 @@
 enum { TURNS_MAX = 16 };
 
 #define LINGER_NS (5 * 1000000000LL)
+#define DISTRUST_PAUSE_NS 1000000000LL
 #define REFUSAL_LINGER_NS 1000000000LL /* of who was not let in */
 
 void connection_drop_buffers(struct connection *c)
@@ -134,6 +135,23 @@ static bool on_secured(struct connection *c)
     return true;
 }
 
+/* For the audit log (auth/audit.h), where nothing of a request is known yet.  One line a second and loop: whoever may
+ * connect can make them. */
+static void note_distrust(const struct connection *c)
+{
+    struct http_loop *home = c->home;
+    int64_t now = clock_mono_ns();
+    if (home->distrust_logged && now - home->distrust_logged < DISTRUST_PAUSE_NS) {
+        home->distrust_missed++;
+        return;
+    }
+    LOG_NOTICE("a client's certificate was refused", LOG_TEXT("audit", "denied"),
+               LOG_TEXT("reason", transport_failure()), LOG_TEXT("peer", c->peer.text),
+               LOG_NUMBER("not_logged_before", home->distrust_missed));
+    home->distrust_logged = now;
+    home->distrust_missed = 0;
+}
+
 /* There is no TLS with this client, and the transport is plain: what still comes is thrown away, so that our last
  * word is not lost in a reset. */
 static void refuse_insecure(struct connection *c, ssize_t why)
@@ -141,7 +159,10 @@ static void refuse_insecure(struct connection *c, ssize_t why)
     struct problem problem = {0};
     c->handshake_since = 0;
     http_count(&c->home->counters.handshake_failures);
-    LOG_DEBUG("no TLS with a client", LOG_TEXT("peer", c->peer.text), LOG_TEXT("reason", transport_failure()));
+    if (transport_distrusted())
+        note_distrust(c);
+    else
+        LOG_DEBUG("no TLS with a client", LOG_TEXT("peer", c->peer.text), LOG_TEXT("reason", transport_failure()));
     if (why == -ENOPROTOOPT) {
         problem_set(&problem, PROBLEM_MALFORMED_REQUEST, "This address speaks TLS alone; use https://.");
         reply_refusal(c, &problem, true);

@@ -162,6 +162,7 @@ void http_server_free(struct http_server *server); /* NULL is fine; removes unix
 struct http_stats {
     uint64_t connections, accepted, refused, requests, framing_errors, timeouts;
     uint64_t handshakes, handshake_failures; /* of TLS; a client that goes away or is too slow counts as a failure */
+    int64_t certificate_until;               /* seconds since 1970; 0: there is none */
 };
 void http_server_stats(struct http_server *server, struct http_stats *ret); /* any thread */
 /* Grows with every turn of the slowest loop: the watchdog's food.  Posts a ping to each loop. */

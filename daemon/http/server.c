@@ -305,6 +305,7 @@ static void take_tls(struct http_loop *home)
     struct tls *before = home->server->tls;
     home->server->tls = home->server->fresh_tls;
     home->server->fresh_tls = NULL;
+    atomic_store(&home->server->certificate_until, home->server->tls ? tls_valid_until(home->server->tls) : 0);
     tls_unref(before);
 }
 
@@ -425,7 +426,7 @@ void http_server_free(struct http_server *server)
 
 void http_server_stats(struct http_server *server, struct http_stats *ret)
 {
-    *ret = (struct http_stats){0};
+    *ret = (struct http_stats){.certificate_until = atomic_load(&server->certificate_until)};
     for (unsigned i = 0; i < server->n_loops; i++) {
         struct http_loop *home = &server->loops[i];
         ret->connections += atomic_load(&home->connections);

@@ -36,6 +36,8 @@ struct http_loop {
     uint32_t n_slots, free_slot; /* free_slot: index + 1; 0: none */
     struct date date;
     struct buf problem_body;
+    int64_t distrust_logged;  /* when a refused certificate was last logged */
+    uint64_t distrust_missed; /* how many were not, since */
     bool draining;
     bool sweeping; /* the sweep's timer runs: there are connections */
     /* any thread */
@@ -72,6 +74,7 @@ struct http_server {
     atomic_size_t connections; /* those that count for the limit */
     atomic_size_t refusals;    /* connections that are just being told so */
     atomic_bool quiesced;
+    _Atomic int64_t certificate_until;
 };
 
 static inline void http_count(_Atomic uint64_t *counter)

@@ -53,5 +53,7 @@ int transport_certificate(const struct transport *transport, struct http_certifi
 const char *transport_protocol(const struct transport *transport);
 /* Why the handshake has failed: static, valid until the next call on this thread. */
 const char *transport_failure(void);
+/* Whether it was about the client's certificate: none was shown where one is needed, or it was not accepted. */
+bool transport_distrusted(void);
 
 #endif

@@ -3,6 +3,8 @@
  * Every call may find that it needs the socket in the other direction (handshake, key update); then it says so in the
  * transport's flags and the connection calls again when the socket is ready.  After a fatal error nothing may be
  * called any more but SSL_free: OpenSSL's own marks of an end are set for both directions then.
+ * What OpenSSL 3.0 cannot do: answer a client that asks for new keys while a record of ours is half out.  That ends the
+ * connection; clients ask for new keys after hundreds of gigabytes.
  * OpenSSL writes with write(2): the process ignores SIGPIPE (sys/signals.c). */
 #include <errno.h>
 #include <openssl/err.h>
@@ -20,6 +22,7 @@
 enum { RECORD_HANDSHAKE = 22 }; /* the first byte of every TLS connection */
 
 static _Thread_local const char *failure = "";
+static _Thread_local bool distrusted;
 
 const char *transport_failure(void)
 {
@@ -29,6 +32,11 @@ const char *transport_failure(void)
 static bool is_shut(const struct transport *t)
 {
     return SSL_get_shutdown(t->ssl) & SSL_SENT_SHUTDOWN;
+}
+
+bool transport_distrusted(void)
+{
+    return distrusted;
 }
 
 /* What a call's failure means.  `other_way`: the flag for "wants the opposite direction". */
@@ -44,6 +52,9 @@ static int result_of(struct transport *t, int returned, int own_want, bool *othe
     if (why == SSL_ERROR_ZERO_RETURN)
         return 0;
     long verified = SSL_get_verify_result(t->ssl);
+    unsigned long reason = ERR_peek_last_error();
+    distrusted = verified != X509_V_OK || (reason && ERR_GET_LIB(reason) == ERR_LIB_SSL &&
+                                           ERR_GET_REASON(reason) == SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE);
     failure = why == SSL_ERROR_SYSCALL ? "the connection was cut off"
               : verified == X509_V_OK  ? tls_error_text()
                                        : X509_verify_cert_error_string(verified);
@@ -73,6 +84,7 @@ static ssize_t look_at_first_byte(struct transport *t)
     if (first == RECORD_HANDSHAKE)
         return 0;
     failure = "not TLS";
+    distrusted = false;
     if (!(first >= 'A' && first <= 'Z') && first != '\r')
         return -ECONNABORTED;
     become_plain(t);

@@ -1,6 +1,7 @@
 /* TLS from outside: who is let in, what is spoken, what happens to who speaks something else, slowly or not at all; and
  * that everything that goes through plain HTTP goes through TLS, too. */
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -256,14 +257,39 @@ static void test_noise(void **state)
         client_close(&c);
     }
     for (int i = 0; i < 20; i++) { /* cut off anywhere in a greeting */
-        struct tls_link link = {.fd = -1};
         struct client c = {.fd = tls_connect(port)};
         static const char greeting[] = "\x16\x03\x01\x00\x31\x01\x00\x00\x2d\x03\x03";
         client_send(&c, greeting, (size_t)i % (sizeof greeting - 1) + 1);
         client_close(&c);
-        (void)link;
     }
     expect_served(&wish);
+    stop();
+}
+
+/* A right greeting with one byte changed, for each of its bytes: refused or not, the daemon goes on. */
+static void test_damaged_greetings(void **state)
+{
+    (void)state;
+    char greeting[2048];
+    SSL_CTX *context = SSL_CTX_new(TLS_client_method());
+    SSL *ssl = SSL_new(context);
+    BIO *in = BIO_new(BIO_s_mem()), *out = BIO_new(BIO_s_mem());
+    SSL_set_bio(ssl, in, out);
+    assert_int_equal(SSL_connect(ssl), -1);
+    int len = BIO_read(out, greeting, sizeof greeting);
+    assert_in_range(len, 100, sizeof greeting - 1);
+    start("", "");
+    for (int i = 0; i < len; i += SANITIZED ? 3 : 1) {
+        char damaged[sizeof greeting];
+        struct client c = {.fd = tls_connect(port)};
+        memcpy(damaged, greeting, (size_t)len);
+        damaged[i] = (char)(damaged[i] + 1 + i % 255);
+        client_send(&c, damaged, (size_t)len);
+        client_close(&c);
+    }
+    expect_served(&wish);
+    SSL_free(ssl);
+    SSL_CTX_free(context);
     stop();
 }
 
@@ -341,6 +367,8 @@ static void test_byte_by_byte(void **state)
 
 /* ---- all that goes through it ---- */
 
+enum { SLOW_BYTES = 6000000 }; /* more than the kernel holds for a socket; the answer has them twice */
+
 static char *filled(size_t len)
 {
     char *text = malloc(len + 64);
@@ -371,32 +399,124 @@ static void test_large_bodies(void **state)
     stop();
 }
 
-/* More requests in one record than fit, and one request over many records: both at once. */
+static size_t count_of(const char *text, const char *part)
+{
+    size_t n = 0;
+    for (const char *at = text; (at = strstr(at, part)) != NULL; at += strlen(part))
+        n++;
+    return n;
+}
+
+static bool wait_for_socket(struct tls_link *link, short events, int ms)
+{
+    struct pollfd look = {.fd = link->fd, .events = events};
+    return poll(&look, 1, ms) > 0;
+}
+
+/* Writes as long as the daemon takes it; from then on reads, too.  False: not all is written yet. */
+static bool write_more(struct tls_link *link, const char *all, size_t len, size_t *at, bool reading)
+{
+    while (*at < len) {
+        size_t piece = len - *at < 16384 ? len - *at : 16384;
+        int n = SSL_write(link->ssl, all + *at, (int)piece);
+        if (n > 0) {
+            *at += (size_t)n;
+            continue;
+        }
+        assert_int_equal(SSL_get_error(link->ssl, n), SSL_ERROR_WANT_WRITE);
+        if (reading || !wait_for_socket(link, POLLOUT, 500))
+            return false;
+    }
+    return true;
+}
+
+/* Far more requests than the daemon takes without its answers being read, at the edges of records and between: it stops
+ * reading in the middle of records, goes on there, and loses nothing. */
 static void test_pipeline(void **state)
 {
     (void)state;
-    enum { REQUESTS = 2000 };
-    static const char one[] = "GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n";
-    char *all = malloc(REQUESTS * (sizeof one - 1)), *got = malloc(1 << 20);
-    size_t len = 0, answers = 0;
+    enum { REQUESTS = 60000 };
+    static const char one[] = "GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n", answer[] = "{\"status\":\"ok\"}";
+    size_t len = REQUESTS * (sizeof one - 1), at = 0, answers = 0, kept = 0;
+    char *all = malloc(len + 1), got[40000];
     struct tls_link link;
     start("", "");
-    for (int i = 0; i < REQUESTS; i++)
-        memcpy(all + i * (int)(sizeof one - 1), one, sizeof one - 1);
-    assert_true(tls_open(&link, port, &wish));
-    assert_true(tls_write(&link, all, REQUESTS * (sizeof one - 1)));
+    for (size_t i = 0; i < REQUESTS; i++)
+        memcpy(all + i * (sizeof one - 1), one, sizeof one);
+    int fd = tls_connect(port), small = 65536;
+    assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &small, sizeof small), 0);
+    assert_true(tls_open_on(&link, fd, &wish));
+    assert_int_equal(fcntl(link.fd, F_SETFL, O_NONBLOCK), 0);
+    bool written = write_more(&link, all, len, &at, false);
+    assert_false(written); /* it was stopped */
     while (answers < REQUESTS) {
-        long n = tls_read(&link, got + len, ((size_t)1 << 20) - 1 - len);
-        assert_true(n > 0);
-        len += (size_t)n;
-        got[len] = '\0';
-        answers = 0;
-        for (const char *at = got; (at = strstr(at, "{\"status\":\"ok\"}")) != NULL; at++)
-            answers++;
+        int n = SSL_read(link.ssl, got + kept, (int)(sizeof got - 1 - kept));
+        if (n <= 0) {
+            assert_int_equal(SSL_get_error(link.ssl, n), SSL_ERROR_WANT_READ);
+            assert_true(wait_for_socket(&link, (short)(POLLIN | (written ? 0 : POLLOUT)), WAIT_MS));
+        } else {
+            got[kept += (size_t)n] = '\0';
+            answers += count_of(got, answer);
+            size_t tail = kept < sizeof answer - 2 ? kept : sizeof answer - 2; /* an answer may be cut in two */
+            memmove(got, got + kept - tail, tail);
+            kept = tail;
+        }
+        written = written || write_more(&link, all, len, &at, true);
     }
+    assert_int_equal(answers, REQUESTS);
     free(all);
-    free(got);
     tls_close(&link);
+    stop();
+}
+
+/* New keys while much is on its way: the client's own at any time, also while the answer is stuck; the daemon's, too,
+ * where it is asked for them. */
+static void test_new_keys(void **state)
+{
+    (void)state;
+    struct tls_link link;
+    char *body = filled(SLOW_BYTES), *request, *text;
+    start("", "write_timeout = \"20s\"\nmax_body = \"8MiB\"\n");
+    request = request_text("POST", "/v1/tasks", JSON_TYPE "Prefer: wait=30\r\n", body, strlen(body));
+    assert_true(tls_open(&link, port, &wish));
+    size_t half = strlen(request) / 2;
+    assert_true(tls_write(&link, request, half));
+    assert_int_equal(SSL_key_update(link.ssl, SSL_KEY_UPDATE_REQUESTED), 1);
+    assert_true(tls_write(&link, request + half, strlen(request) - half));
+    assert_true(wait_for_socket(&link, POLLIN, WAIT_MS));
+    pause_ms(200); /* the answer is stuck by now */
+    for (int i = 0; i < 50; i++) {
+        assert_int_equal(SSL_key_update(link.ssl, SSL_KEY_UPDATE_NOT_REQUESTED), 1);
+        assert_int_equal(SSL_do_handshake(link.ssl), 1);
+    }
+    assert_int_equal(tls_answer(&link, &text), 200);
+    assert_int_equal(strspn(strstr(text, "\"result\":\"") + 10, "x"), SLOW_BYTES);
+    free(text);
+    free(request);
+    free(body);
+    assert_true(tls_write(&link, "GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n", 34));
+    assert_int_equal(tls_answer(&link, &text), 200);
+    free(text);
+    tls_close(&link);
+    stop();
+}
+
+/* Records that carry nothing keep nobody else waiting. */
+static void test_empty_records(void **state)
+{
+    (void)state;
+    struct tls_link busy;
+    start("", "loops = 1\n");
+    assert_true(tls_open(&busy, port, &wish));
+    assert_int_equal(fcntl(busy.fd, F_SETFL, O_NONBLOCK), 0);
+    for (int i = 0; i < 20000; i++) {
+        if (SSL_key_update(busy.ssl, SSL_KEY_UPDATE_NOT_REQUESTED) != 1 || SSL_do_handshake(busy.ssl) != 1)
+            break; /* there is no more room on the way, or the daemon has had enough */
+        if (i % 4000 == 0)
+            expect_served(&wish);
+    }
+    expect_served(&wish);
+    tls_close(&busy);
     stop();
 }
 
@@ -446,8 +566,6 @@ static void test_events(void **state)
     tls_close(&link);
     stop();
 }
-
-enum { SLOW_BYTES = 6000000 }; /* more than the kernel holds for a socket; the answer has them twice */
 
 /* A reader that stops reading: the rest waits in the daemon, and comes whole. */
 static void test_slow_reader(void **state)
@@ -548,10 +666,13 @@ int main(void)
         cmocka_unit_test(test_revoked),
         cmocka_unit_test(test_plain_http),
         cmocka_unit_test(test_noise),
+        cmocka_unit_test(test_damaged_greetings),
         cmocka_unit_test(test_slow_handshake_is_cut),
         cmocka_unit_test(test_byte_by_byte),
         cmocka_unit_test(test_large_bodies),
         cmocka_unit_test(test_pipeline),
+        cmocka_unit_test(test_new_keys),
+        cmocka_unit_test(test_empty_records),
         cmocka_unit_test(test_batch),
         cmocka_unit_test(test_events),
         cmocka_unit_test(test_slow_reader),

@@ -1,5 +1,7 @@
 /* TLS as it is set up: what --check finds, what a reload changes, where keys come from; and what a client's certificate
  * allows. */
+#include <arpa/inet.h>
+#include <fcntl.h>
 #include <openssl/pem.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -9,7 +11,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -393,6 +397,90 @@ static void test_grant_is_taken_back(void **state)
     stop();
 }
 
+/* ---- what is told ---- */
+
+static void test_metrics(void **state)
+{
+    (void)state;
+    start("", "");
+    struct tls_wish stranger = wish;
+    stranger.ca = "other-ca";
+    expect_served(&wish);
+    expect_no_answer(&stranger, "unable to get");
+    char *text = expect(&wish, 200, "GET", "/metrics", NULL, NULL);
+    assert_non_null(strstr(text, "satchel_tls_handshakes_total{result=\"completed\"} 2\n"));
+    assert_non_null(strstr(text, "satchel_tls_handshakes_total{result=\"failed\"} 1\n"));
+    const char *expiry = strstr(text, "\nsatchel_tls_certificate_expiry_timestamp_seconds ");
+    assert_non_null(expiry);
+    assert_in_range(atoll(strchr(expiry, ' ')), time(NULL) + 86000, time(NULL) + 86400);
+    free(text);
+    stop();
+}
+
+static void test_refused_certificates_are_noted(void **state)
+{
+    (void)state;
+    char *section = with_ca("");
+    start(section, "loops = 1\n");
+    struct tls_wish with = wish;
+    with.own = "stranger";
+    for (int i = 0; i < 20; i++)
+        expect_no_answer(&with, "unknown ca");
+    char *log = satcheld_log(&d);
+    const char *line = strstr(log, "a client's certificate was refused");
+    assert_non_null(line);
+    assert_non_null(strstr(line, "\"audit\":\"denied\""));
+    assert_non_null(strstr(line, "unable to get local issuer certificate"));
+    int n = 0;
+    for (; line; line = strstr(line + 1, "a client's certificate was refused"))
+        n++;
+    assert_in_range(n, 1, 10); /* one a second */
+    free(log);
+    free(section);
+    stop();
+}
+
+/* A socket that systemd passes on speaks TLS where its name says so. */
+static void pass_socket_on(void *arg)
+{
+    char pid[32];
+    (void)snprintf(pid, sizeof pid, "%d", (int)getpid());
+    (void)setenv("LISTEN_PID", pid, 1);
+    (void)setenv("LISTEN_FDS", "1", 1);
+    (void)setenv("LISTEN_FDNAMES", arg, 1);
+}
+
+static void test_inherited(void **state)
+{
+    (void)state;
+    static char names[][16] = {"https", "https-public", "satcheld"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        struct sockaddr_in in = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+        int fd = socket(AF_INET, SOCK_STREAM, 0);
+        assert_true(fd >= 3 && bind(fd, (const struct sockaddr *)&in, sizeof in) == 0 && listen(fd, 16) == 0);
+        if (fd > 3) {
+            assert_int_equal(fcntl(3, F_GETFD), -1); /* nobody's: it is the first that systemd passes on */
+            assert_int_equal(dup2(fd, 3), 3);
+            (void)close(fd);
+        }
+        satcheld_init(&d, NULL);
+        d.listen = "";
+        d.before_exec = pass_socket_on;
+        d.arg = names[i];
+        configure("", "");
+        satcheld_start(&d);
+        (void)close(3);
+        if (i < 2) {
+            port = satcheld_tls_port(&d);
+            expect_served(&wish);
+        } else {
+            assert_false(satcheld_log_has(&d, "https://"));
+            assert_true(d.port > 0);
+        }
+        stop();
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -406,6 +494,9 @@ int main(void)
         cmocka_unit_test(test_grants),
         cmocka_unit_test(test_token_before_certificate),
         cmocka_unit_test(test_grant_is_taken_back),
+        cmocka_unit_test(test_metrics),
+        cmocka_unit_test(test_refused_certificates_are_noted),
+        cmocka_unit_test(test_inherited),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
