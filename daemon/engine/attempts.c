@@ -8,7 +8,9 @@
 #include "engine/internal.h"
 
 #define FAR_US (INT64_MAX / 2000) /* a limit that lies further ahead needs no timer */
-#define AHEAD_NS INT64_C(2000000) /* expected work that may wait per worker, so that none idles during a commit */
+/* Expected work that may wait per worker, so that none idles during a commit, and short tasks are claimed in the row
+ * that their submission writes, not in one more. */
+#define AHEAD_NS INT64_C(8000000)
 
 void attempt_release(struct engine *e, struct attempt *attempt)
 {

@@ -77,7 +77,7 @@ struct change {
 
 #define BATCH_MESSAGES 1024u
 #define BATCH_TIMERS 1024u
-#define BATCH_CLAIMS 512u
+#define BATCH_CLAIMS 1024u
 #define BATCH_CHANGES (BATCH_MESSAGES + BATCH_TIMERS + BATCH_CLAIMS + 64u)
 
 struct engine {
@@ -211,7 +211,7 @@ void attempts_dispatch(struct engine *e);
 bool attempts_waiting(struct engine *e);                        /* is there a task that could be claimed right now? */
 bool attempt_report(struct engine *e, struct attempt *attempt); /* false: no room in this batch: again later */
 void attempt_release(struct engine *e, struct attempt *attempt);
-#define CLAIMS_AHEAD_MAX 512u /* claims beyond the number of workers */
+#define CLAIMS_AHEAD_MAX 4096u /* claims beyond the number of workers */
 void attempt_fire(struct engine *e, struct live *live, enum cancel_reason reason);
 
 /* observe.c */

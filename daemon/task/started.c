@@ -25,7 +25,7 @@ struct file {
 struct started {
     struct file *file;
     size_t size;
-    unsigned n;
+    unsigned n, n_used; /* marks; those that were ever taken */
     struct started_mark *first_free;
     bool known; /* what the earlier process left can be believed */
     unsigned n_found;
@@ -125,10 +125,8 @@ void started_begin(struct started *started)
     memcpy(header->magic, MAGIC, sizeof MAGIC);
     memcpy(header->boot_id, boot_id, BOOT_ID_SIZE);
     started->first_free = NULL;
-    for (unsigned i = started->n; i-- > 0;) {
-        started->file->marks[i].next_free = started->first_free;
-        started->first_free = &started->file->marks[i];
-    }
+    started->n_used = 0;
+    (void)madvise(started->file, started->size, MADV_DONTNEED); /* the file has it: no memory before it is used */
     free(started->found);
     started->found = NULL;
     started->n_found = 0;
@@ -139,6 +137,8 @@ struct started_mark *started_take(struct started *started)
     struct started_mark *mark = started->first_free;
     if (mark)
         started->first_free = mark->next_free;
+    else if (started->n_used < started->n)
+        mark = &started->file->marks[started->n_used++];
     return mark;
 }
 
