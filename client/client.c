@@ -19,23 +19,41 @@ static int add_header(satchel_client *client, const char *line)
     return SATCHEL_OK;
 }
 
+/* The URL as messages may have it: what stands before an @ is somebody's password.  NULL: no memory. */
+static char *url_to_tell(const char *url)
+{
+    const char *scheme = strstr(url, "://"), *at = scheme ? strrchr(url, '@') : NULL;
+    if (!at || at < scheme)
+        return strdup(url);
+    struct buf text = BUF_INIT;
+    buf_append(&text, url, (size_t)(scheme + 3 - url));
+    buf_append_str(&text, "***");
+    buf_append_str(&text, at);
+    if (buf_ok(&text))
+        return text.data;
+    buf_release(&text);
+    return NULL;
+}
+
 static int set_url(satchel_client *client, const char *url, satchel_error *error)
 {
     bool is_unix = strncmp(url, "unix:", 5) == 0;
+    client->url = is_unix ? strdup(url) : url_to_tell(url);
+    if (!client->url)
+        return error_out_of_memory(error);
     if (is_unix && !url[5])
         return error_set(error, SATCHEL_EINVAL, "%s: a path is missing behind unix:", url);
     if (!is_unix && strncmp(url, "http://", 7) != 0 && strncmp(url, "https://", 8) != 0)
         return error_set(error, SATCHEL_EINVAL, "%s: not a URL of the form http://HOST:PORT, https://... or unix:/path",
-                         url);
+                         client->url);
     if (strpbrk(url, "?#"))
-        return error_set(error, SATCHEL_EINVAL, "%s: a base URL has no query and no fragment", url);
-    client->url = strdup(url);
+        return error_set(error, SATCHEL_EINVAL, "%s: a base URL has no query and no fragment", client->url);
     client->base = strdup(is_unix ? "http://localhost" : url);
     if (is_unix)
         client->unix_path = strdup(url + 5);
     for (size_t n = client->base ? strlen(client->base) : 0; n && client->base[n - 1] == '/'; n--)
         client->base[n - 1] = '\0';
-    bool whole = client->url && client->base && (!is_unix || client->unix_path);
+    bool whole = client->base && (!is_unix || client->unix_path);
     return whole ? SATCHEL_OK : error_out_of_memory(error);
 }
 

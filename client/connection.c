@@ -6,6 +6,7 @@
 #include "client/internal.h"
 
 #define POLL_MS 60000 /* curl itself wakes up for its own time limits */
+#define IDLE_PARTS 4  /* how often in a limit of ours it is looked at */
 
 void connection_close(const satchel_client *client, struct connection *connection)
 {
@@ -60,19 +61,20 @@ static CURLcode outcome(const satchel_client *client, const struct connection *c
 }
 
 bool connection_perform(const satchel_client *client, const struct connection *connection, satchel_cancel *cancel,
-                        CURLcode *ret)
+                        int64_t idle_ms, CURLcode *ret)
 {
     const struct curl_functions *curl = client->curl;
     struct curl_waitfd fired = {.fd = satchel_cancel_fd(cancel), .events = CURL_WAIT_POLLIN};
     unsigned n_fired = fired.fd >= 0;
-    int running = 0;
+    int64_t part = idle_ms / IDLE_PARTS + 1;
+    int running = 0, poll_ms = idle_ms > 0 && part < POLL_MS ? (int)part : POLL_MS;
     bool canceled = satchel_cancel_reason(cancel) != 0;
     *ret = CURLE_OUT_OF_MEMORY;
     if (canceled || curl->multi_add_handle(connection->multi, connection->easy) != CURLM_OK)
         return canceled;
     CURLMcode code = curl->multi_perform(connection->multi, &running);
     while (code == CURLM_OK && running && !canceled) {
-        code = curl->multi_poll(connection->multi, &fired, n_fired, POLL_MS, NULL);
+        code = curl->multi_poll(connection->multi, &fired, n_fired, poll_ms, NULL);
         canceled = satchel_cancel_reason(cancel) != 0;
         if (code == CURLM_OK && !canceled)
             code = curl->multi_perform(connection->multi, &running);

@@ -9,17 +9,19 @@ static int ask(satchel_future *future, const char *method, const char *suffix, s
                satchel_error *error)
 {
     char path[128];
+    error_clear(error);
+    if (!future)
+        return error_set(error, SATCHEL_EINVAL, "future is NULL");
     (void)snprintf(path, sizeof path, "/v1/tasks/%s%s", future->id, suffix);
     struct request request = {.method = method, .path = path, .tenant = future_tenant(future)};
-    error_clear(error);
     return client_request(future->client, &request, ret, error);
 }
 
 int satchel_future_attempts(satchel_future *future, char **json, size_t *len, satchel_error *error)
 {
     struct response response;
-    if (!json)
-        return error_set(error, SATCHEL_EINVAL, "json is NULL");
+    if (!future || !json)
+        return error_set(error, SATCHEL_EINVAL, "future and json are needed");
     int status = ask(future, "GET", "?attempts=true", &response, error);
     if (status == SATCHEL_OK)
         status = future_learn(future, &response, error);
@@ -29,8 +31,8 @@ int satchel_future_attempts(satchel_future *future, char **json, size_t *len, sa
 static int ask_whole(satchel_future *future, const char *suffix, char **json, size_t *len, satchel_error *error)
 {
     struct response response;
-    if (!json)
-        return error_set(error, SATCHEL_EINVAL, "json is NULL");
+    if (!future || !json)
+        return error_set(error, SATCHEL_EINVAL, "future and json are needed");
     int status = ask(future, "GET", suffix, &response, error);
     if (status != SATCHEL_OK)
         return status;
@@ -73,8 +75,8 @@ int satchel_future_log(satchel_future *future, int (*on_text)(const char *text, 
     char path[96];
     struct response response;
     error_clear(error);
-    if (!on_text)
-        return error_set(error, SATCHEL_EINVAL, "on_text is NULL");
+    if (!future || !on_text)
+        return error_set(error, SATCHEL_EINVAL, "future and on_text are needed");
     (void)snprintf(path, sizeof path, "/v1/tasks/%s/log", future->id);
     struct request request = {.method = "GET",
                               .path = path,

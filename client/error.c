@@ -133,11 +133,21 @@ static int error_of_tls(const satchel_client *client, CURLcode code, const char 
     return 0;
 }
 
+int error_of_silence(const satchel_client *client, int64_t idle_ms, satchel_error *error)
+{
+    (void)error_set(error, SATCHEL_EUNREACHABLE, "%s: nothing came for %lld ms", client->url, (long long)idle_ms);
+    if (error)
+        (void)snprintf(error->title, sizeof error->title, "satcheld did not answer in time");
+    return SATCHEL_EUNREACHABLE;
+}
+
 int error_of_network(const satchel_client *client, CURLcode code, const char *said, satchel_error *error)
 {
     int status = error_of_tls(client, code, said, error);
     if (status)
         return status;
+    if (code == CURLE_RECV_ERROR && has(said, "chunk")) /* nothing broke: it is wrong */
+        code = CURLE_WEIRD_SERVER_REPLY;
     switch (code) {
     case CURLE_COULDNT_CONNECT:
     case CURLE_COULDNT_RESOLVE_HOST:
@@ -146,9 +156,9 @@ int error_of_network(const satchel_client *client, CURLcode code, const char *sa
     case CURLE_RECV_ERROR:
     case CURLE_GOT_NOTHING:
     case CURLE_SSL_CONNECT_ERROR: /* cut off in the handshake */
+    case CURLE_SEND_FAIL_REWIND:  /* broke, and must not be sent again */
     case CURLE_PARTIAL_FILE: status = SATCHEL_EUNREACHABLE; break;
-    case CURLE_URL_MALFORMAT:
-    case CURLE_UNSUPPORTED_PROTOCOL: status = SATCHEL_EINVAL; break;
+    case CURLE_URL_MALFORMAT: status = SATCHEL_EINVAL; break;
     case CURLE_OUT_OF_MEMORY: return error_out_of_memory(error);
     default: status = SATCHEL_EPROTOCOL; break;
     }

@@ -211,8 +211,8 @@ int satchel_future_watch(satchel_future *future, int64_t timeout_ms,
     struct patience w = patience_for(timeout_ms);
     struct stream s = {.on_event = on_event, .arg = arg, .line.max = EVENT_MAX, .data.max = EVENT_MAX};
     error_clear(error);
-    if (!on_event)
-        return error_set(error, SATCHEL_EINVAL, "on_event is NULL");
+    if (!future || !on_event)
+        return error_set(error, SATCHEL_EINVAL, "future and on_event are needed");
     int status = satchel_future_poll(future, error); /* whether there is one, and whose */
     if (status == SATCHEL_OK || status == SATCHEL_PENDING)
         status = watch(future, &s, &w, error);

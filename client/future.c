@@ -1,4 +1,5 @@
 /* Futures: a task that was submitted, as last heard of.  Thread: one at a time. */
+#include <limits.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -111,12 +112,12 @@ void satchel_future_free(satchel_future *future)
 
 const char *satchel_future_id(const satchel_future *future)
 {
-    return future->id;
+    return future ? future->id : "";
 }
 
 const char *satchel_future_state(const satchel_future *future)
 {
-    const char *state = json_string_value(json_object_get(future->task, "state"));
+    const char *state = future ? json_string_value(json_object_get(future->task, "state")) : NULL;
     return state ? state : "";
 }
 
@@ -159,6 +160,8 @@ static int ask_for_end(satchel_future *future, int64_t hold_ms, int64_t answer_m
 int satchel_future_poll(satchel_future *future, satchel_error *error)
 {
     error_clear(error);
+    if (!future)
+        return error_set(error, SATCHEL_EINVAL, "future is NULL");
     if (satchel_future_done(future))
         return SATCHEL_OK;
     int status = ask(future, error);
@@ -237,6 +240,8 @@ int satchel_future_wait(satchel_future *future, int64_t timeout_ms, satchel_erro
 {
     struct patience w = patience_for(timeout_ms);
     error_clear(error);
+    if (!future)
+        return error_set(error, SATCHEL_EINVAL, "future is NULL");
     return wait_for_end(future, &w, error);
 }
 
@@ -275,8 +280,8 @@ static int task_error(const satchel_future *future, satchel_error *error)
 int satchel_future_result(satchel_future *future, char **json, size_t *len, satchel_error *error)
 {
     error_clear(error);
-    if (!json)
-        return error_set(error, SATCHEL_EINVAL, "json is NULL");
+    if (!future || !json)
+        return error_set(error, SATCHEL_EINVAL, "future and json are needed");
     if (!satchel_future_done(future))
         return SATCHEL_PENDING;
     if (strcmp(satchel_future_state(future), "succeeded") != 0)
@@ -291,18 +296,19 @@ int satchel_future_result(satchel_future *future, char **json, size_t *len, satc
 
 int satchel_future_exit_code(const satchel_future *future, int *exit_code)
 {
-    const json_t *code = json_object_get(future->task, "exit_code");
-    if (!json_is_number(code) || !exit_code)
+    const json_t *code = future ? json_object_get(future->task, "exit_code") : NULL;
+    double value = json_number_value(code);
+    if (!json_is_number(code) || !exit_code || !(value >= INT_MIN && value <= INT_MAX) || value != (int)value)
         return SATCHEL_UNSET;
-    *exit_code = (int)json_number_value(code);
+    *exit_code = (int)value;
     return SATCHEL_OK;
 }
 
 int satchel_future_json(satchel_future *future, char **json, size_t *len, satchel_error *error)
 {
     error_clear(error);
-    if (!json)
-        return error_set(error, SATCHEL_EINVAL, "json is NULL");
+    if (!future || !json)
+        return error_set(error, SATCHEL_EINVAL, "future and json are needed");
     if (!future->task) {
         int status = ask(future, error);
         if (status != SATCHEL_OK)
@@ -315,6 +321,8 @@ static int cancel(satchel_future *future, const char *query, satchel_error *erro
 {
     char path[128];
     error_clear(error);
+    if (!future)
+        return error_set(error, SATCHEL_EINVAL, "future is NULL");
     (void)snprintf(path, sizeof path, "/v1/tasks/%s:cancel%s", future->id, query);
     struct request request = {.method = "POST", .path = path, .tenant = future_tenant(future)};
     struct response response;

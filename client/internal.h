@@ -30,7 +30,7 @@ struct satchel_client {
     atomic_uint refs;
     const struct curl_functions *curl;
     char *base, *unix_path;               /* unix_path NULL: TCP */
-    char *url;                            /* as it was given, for messages */
+    char *url;                            /* as it was given, for messages; without its password */
     char *ca_file, *cert_file, *key_file; /* NULL: the system's; none; in cert_file */
     struct curl_slist *headers;           /* of every request: token, the caller's */
     int64_t connect_timeout_ms, timeout_ms;
@@ -51,6 +51,7 @@ struct request {
     /* Gets the body of a 2xx answer as it comes, instead of response.body.  Non-zero: enough. */
     int (*on_data)(const char *data, size_t len, void *arg);
     void *on_data_arg;
+    bool repeatable; /* a POST that does the same when it comes twice: a broken connection may repeat it unasked */
     bool cancelable; /* ends when the calling thread's context is canceled */
 };
 
@@ -76,9 +77,10 @@ void append_encoded(struct buf *out, const char *text);
 int connection_borrow(satchel_client *client, struct connection *ret);            /* SATCHEL_OK or SATCHEL_ENOMEM */
 void connection_give_back(satchel_client *client, struct connection *connection); /* kept open, or closed */
 void connection_close(const satchel_client *client, struct connection *connection);
-/* Runs the exchange that the easy handle is set up for.  True: `cancel` fired before its end. */
+/* Runs the exchange that the easy handle is set up for.  True: `cancel` fired before its end.  idle_ms > 0: curl's
+ * progress is asked for several times in each such span, also where nothing comes. */
 bool connection_perform(const satchel_client *client, const struct connection *connection, satchel_cancel *cancel,
-                        CURLcode *ret);
+                        int64_t idle_ms, CURLcode *ret);
 
 /* ---- error.c ---- */
 
@@ -87,6 +89,8 @@ void error_clear(satchel_error *error);
 int error_out_of_memory(satchel_error *error);
 /* What an answer that is not 2xx means, and what the daemon said in it. */
 int error_of_response(const struct response *response, satchel_error *error);
+/* Nothing came for so long. */
+int error_of_silence(const satchel_client *client, int64_t idle_ms, satchel_error *error);
 /* What curl's code means; `said`: its own words on this case, "" for none. */
 int error_of_network(const satchel_client *client, CURLcode code, const char *said, satchel_error *error);
 

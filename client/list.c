@@ -93,7 +93,9 @@ int satchel_list(satchel_client *client, const satchel_list_options *given, char
 static uint64_t count_of(const json_t *answer, const char *name)
 {
     double value = json_number_value(json_object_get(answer, name));
-    return value > 0 ? (uint64_t)value : 0;
+    if (!(value > 0))
+        return 0;
+    return value < 18446744073709551616.0 ? (uint64_t)value : UINT64_MAX;
 }
 
 static int read_counts(const struct response *response, satchel_action_counts *counts, char **next,
@@ -103,15 +105,15 @@ static int read_counts(const struct response *response, satchel_action_counts *c
     json_t *answer = json_in_load(buf_slice(&response->body), 64, why);
     const char *cursor = json_string_value(json_object_get(answer, "next_cursor"));
     bool good = json_is_number(json_object_get(answer, "matched"));
-    if (good && counts) {
+    char *copy = good && next && cursor ? strdup(cursor) : NULL;
+    bool memory = copy || !good || !next || !cursor;
+    if (good && memory && counts) {
         counts->matched = count_of(answer, "matched");
         counts->changed = count_of(answer, "changed");
         counts->conflicts = count_of(answer, "conflicts");
         counts->more = json_is_true(json_object_get(answer, "more"));
     }
-    char *copy = good && next && cursor ? strdup(cursor) : NULL;
-    bool memory = copy || !good || !next || !cursor;
-    if (next)
+    if (good && memory && next)
         *next = copy;
     json_decref(answer);
     if (!memory)

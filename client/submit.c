@@ -266,32 +266,43 @@ static int write_headers(struct draft *d, const satchel_submit_options *o)
     return status;
 }
 
-static int send_draft(const struct draft *d, int64_t wait_ms, satchel_future **out, satchel_error *error)
+static int send_draft(const struct draft *d, const satchel_submit_options *o, satchel_future **out,
+                      satchel_error *error)
 {
     int64_t limit = d->client->timeout_ms;
-    if (wait_ms > 0)
-        limit = wait_ms < INT64_MAX / 4 ? limit + wait_ms : INT64_MAX / 4;
+    if (o->wait_ms > 0)
+        limit = o->wait_ms < INT64_MAX / 4 ? limit + o->wait_ms : INT64_MAX / 4;
     struct request request = {.method = "POST",
                               .path = "/v1/tasks",
                               .headers = d->headers,
                               .body = buf_slice(&d->body),
                               .limit_ms = limit,
+                              .repeatable = o->idempotency_key != NULL,
                               .cancelable = true};
     struct response response;
     int status = client_request(d->client, &request, &response, error);
     return status == SATCHEL_OK ? future_from_response(d->client, &response, out, error) : status;
 }
 
+/* A caller of an older library has fewer members.  False: not even those of the first. */
+static bool copy_options(satchel_submit_options *to, const satchel_submit_options *given)
+{
+    const size_t least = offsetof(satchel_submit_options, callback) + sizeof to->callback;
+    *to = (satchel_submit_options){.struct_size = sizeof *to};
+    if (given && given->struct_size < least)
+        return false;
+    if (given)
+        memcpy(to, given, given->struct_size < sizeof *to ? given->struct_size : sizeof *to);
+    return true;
+}
+
 int satchel_submit(satchel_client *client, const char *task, const char *args_json, const satchel_submit_options *given,
                    satchel_future **out, satchel_error *error)
 {
-    satchel_submit_options options = {.struct_size = sizeof options}; /* a caller of an older library has fewer */
+    satchel_submit_options options;
     const satchel_submit_options *o = &options;
-    const size_t least = offsetof(satchel_submit_options, callback) + sizeof options.callback;
     error_clear(error);
-    if (given && given->struct_size >= least)
-        memcpy(&options, given, given->struct_size < sizeof options ? given->struct_size : sizeof options);
-    if (!client || !task || !out || (given && given->struct_size < least))
+    if (!copy_options(&options, given) || !client || !task || !out)
         return error_set(error, SATCHEL_EINVAL, "client, task and out are needed, and struct_size must be set");
     satchel_context *ctx = o->context ? satchel_context_copy(o->context) : satchel_capture(); /* one whole snapshot */
     if (!ctx)
@@ -303,7 +314,7 @@ int satchel_submit(satchel_client *client, const char *task, const char *args_js
     if (status == SATCHEL_OK && (d.failed || !buf_ok(&d.body) || !buf_ok(&d.text)))
         status = error_out_of_memory(error);
     if (status == SATCHEL_OK)
-        status = send_draft(&d, o->wait_ms, out, error);
+        status = send_draft(&d, o, out, error);
     client->curl->slist_free_all(d.headers);
     buf_release(&d.body);
     buf_release(&d.text);
@@ -365,12 +376,10 @@ static int send_batch(const struct draft *d, struct slice lines, int64_t wait_ms
 int satchel_submit_batch(satchel_client *client, const char *lines, size_t len, const satchel_submit_options *given,
                          int (*on_answer)(const char *json, size_t len, void *arg), void *arg, satchel_error *error)
 {
-    satchel_submit_options o = {.struct_size = sizeof o};
+    satchel_submit_options o;
     error_clear(error);
-    if (given && given->struct_size >= offsetof(satchel_submit_options, callback))
-        memcpy(&o, given, given->struct_size < sizeof o ? given->struct_size : sizeof o);
-    if (!client || (!lines && len) || !on_answer)
-        return error_set(error, SATCHEL_EINVAL, "client, lines and on_answer are needed");
+    if (!copy_options(&o, given) || !client || (!lines && len) || !on_answer)
+        return error_set(error, SATCHEL_EINVAL, "client, lines and on_answer are needed, and struct_size must be set");
     satchel_context *ctx = o.context ? satchel_context_copy(o.context) : satchel_capture();
     if (!ctx)
         return error_out_of_memory(error);

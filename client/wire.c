@@ -7,6 +7,8 @@
 
 #include "client/internal.h"
 
+#define HEAD_MAX ((size_t)256 << 10)
+
 /* ---- the answer, as it comes ---- */
 
 struct transfer { /* one exchange while it runs */
@@ -14,8 +16,12 @@ struct transfer { /* one exchange while it runs */
     CURL *handle;
     const struct request *request;
     struct response *response;
-    int64_t heard_ms; /* when something came last */
+    int64_t heard_ms; /* when something came or went last */
+    curl_off_t sent;  /* of the body, as of then */
+    size_t head;      /* bytes of header lines so far */
+    size_t given;     /* bytes of the request's body that curl has read */
     bool idle;        /* nothing came for too long */
+    bool endless;     /* the header is larger than any of satcheld's */
 };
 
 static size_t on_body(char *data, size_t size, size_t n, void *arg)
@@ -36,24 +42,43 @@ static size_t on_body(char *data, size_t size, size_t n, void *arg)
 static int on_progress(void *arg, curl_off_t due, curl_off_t got, curl_off_t to_send, curl_off_t sent)
 {
     struct transfer *t = arg;
-    (void)due, (void)got, (void)to_send, (void)sent;
+    (void)due, (void)got, (void)to_send;
+    if (sent != t->sent)
+        t->heard_ms = client_now_ms();
+    t->sent = sent;
     t->idle = client_now_ms() - t->heard_ms > t->request->idle_ms;
     return t->idle;
 }
 
 static size_t on_header(char *line, size_t size, size_t n, void *arg) /* not NUL-terminated */
 {
-    struct response *response = arg;
+    struct transfer *t = arg;
     static const char name[] = "retry-after:";
     size_t len = size * n, at = sizeof name - 1;
     int seconds = 0;
+    t->head += len;
+    t->endless = t->head > HEAD_MAX; /* those of answers before the last, such as 100, count too */
+    if (t->endless)
+        return 0;
     if (len <= at || strncasecmp(line, name, at) != 0)
         return len;
     while (at < len && (line[at] == ' ' || line[at] == '\t'))
         at++;
     for (; at < len && line[at] >= '0' && line[at] <= '9' && seconds < 100000000; at++)
         seconds = seconds * 10 + (line[at] - '0');
-    response->retry_after_s = seconds; /* a date counts as none */
+    t->response->retry_after_s = seconds; /* a date counts as none */
+    return len;
+}
+
+static size_t on_read(char *out, size_t size, size_t n, void *arg)
+{
+    struct transfer *t = arg;
+    size_t len = t->request->body.len - t->given;
+    if (len > size * n)
+        len = size * n;
+    if (len)
+        memcpy(out, t->request->body.data + t->given, len);
+    t->given += len;
     return len;
 }
 
@@ -153,11 +178,24 @@ static struct curl_slist *all_headers(const satchel_client *client, const struct
 
 /* ---- the exchange ---- */
 
-static void set_body(const struct curl_functions *curl, CURL *handle, const struct request *request)
+/* Where a connection that was used before breaks without an answer, curl sends the request again by itself.  One that
+ * may have been taken must not be: its body is read but once (curl cannot rewind it), or, where it has none, the
+ * connection is a new one. */
+static void set_body(const struct curl_functions *curl, struct transfer *t)
 {
+    const struct request *request = t->request;
+    CURL *handle = t->handle;
+    bool once = strcmp(request->method, "POST") == 0 && !request->repeatable;
+    if (once && request->body.len == 0)
+        (void)curl->easy_setopt(handle, CURLOPT_FRESH_CONNECT, 1L);
     if (request->body.data) {
         (void)curl->easy_setopt(handle, CURLOPT_POST, 1L);
-        (void)curl->easy_setopt(handle, CURLOPT_POSTFIELDS, request->body.data);
+        if (once && request->body.len) {
+            (void)curl->easy_setopt(handle, CURLOPT_READFUNCTION, on_read);
+            (void)curl->easy_setopt(handle, CURLOPT_READDATA, t);
+        } else {
+            (void)curl->easy_setopt(handle, CURLOPT_POSTFIELDS, request->body.data);
+        }
         (void)curl->easy_setopt(handle, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)request->body.len);
         (void)curl->easy_setopt(handle, CURLOPT_CUSTOMREQUEST, request->method);
     } else if (strcmp(request->method, "GET") != 0) {
@@ -199,7 +237,7 @@ static void prepare(const satchel_client *client, struct transfer *t, const char
     (void)curl->easy_setopt(handle, CURLOPT_WRITEFUNCTION, on_body);
     (void)curl->easy_setopt(handle, CURLOPT_WRITEDATA, t);
     (void)curl->easy_setopt(handle, CURLOPT_HEADERFUNCTION, on_header);
-    (void)curl->easy_setopt(handle, CURLOPT_HEADERDATA, t->response);
+    (void)curl->easy_setopt(handle, CURLOPT_HEADERDATA, t);
     if (request->idle_ms) {
         (void)curl->easy_setopt(handle, CURLOPT_NOPROGRESS, 0L);
         (void)curl->easy_setopt(handle, CURLOPT_XFERINFOFUNCTION, on_progress);
@@ -208,7 +246,7 @@ static void prepare(const satchel_client *client, struct transfer *t, const char
     if (client->unix_path)
         (void)curl->easy_setopt(handle, CURLOPT_UNIX_SOCKET_PATH, client->unix_path);
     set_trust(client, handle);
-    set_body(curl, handle, request);
+    set_body(curl, t);
 }
 
 static int exchange(satchel_client *client, const struct request *request, const char *url, struct curl_slist *headers,
@@ -228,7 +266,7 @@ static int exchange(satchel_client *client, const struct request *request, const
     prepare(client, &t, url, headers);
     (void)client->curl->easy_setopt(connection.easy, CURLOPT_ERRORBUFFER, said);
     satchel_cancel *cancel = request->cancelable ? satchel_current_cancel() : NULL;
-    bool canceled = connection_perform(client, &connection, cancel, &code);
+    bool canceled = connection_perform(client, &connection, cancel, request->idle_ms, &code);
     (void)client->curl->easy_getinfo(connection.easy, CURLINFO_RESPONSE_CODE, &http);
     response->status = (int)http;
     connection_give_back(client, &connection);
@@ -239,9 +277,11 @@ static int exchange(satchel_client *client, const struct request *request, const
                          RESPONSE_MAX);
     if (response->stopped)
         return SATCHEL_OK;
+    if (t.endless)
+        return error_set(error, SATCHEL_EPROTOCOL, "%s: the answer's header is larger than %zu bytes", client->url,
+                         HEAD_MAX);
     if (t.idle)
-        return error_set(error, SATCHEL_EUNREACHABLE, "%s: nothing came for %lld s", client->url,
-                         (long long)(request->idle_ms / 1000));
+        return error_of_silence(client, request->idle_ms, error);
     if (code != CURLE_OK)
         return error_of_network(client, code, said, error);
     return http < 200 || http > 299 ? error_of_response(response, error) : SATCHEL_OK;

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -101,7 +102,9 @@ static bool say(const struct receiver *r, struct peer *peer, const struct receiv
         open = open && send_all(peer->fd, a->text, a->len);
     } while (open && a->after == RECEIVER_REPEAT && !is_stopping(r));
     peer->hangs = a->after == RECEIVER_HANG;
-    return open && a->after != RECEIVER_CLOSE;
+    if (a->after == RECEIVER_RESET)
+        (void)setsockopt(peer->fd, SOL_SOCKET, SO_LINGER, &(struct linger){.l_onoff = 1}, sizeof(struct linger));
+    return open && a->after != RECEIVER_CLOSE && a->after != RECEIVER_RESET;
 }
 
 /* ---- requests ---- */
@@ -213,6 +216,31 @@ void receiver_start(struct receiver *r)
     receiver_start_at(r, "127.0.0.1");
 }
 
+static void begin(struct receiver *r)
+{
+    assert_int_equal(listen(r->fd, 64), 0);
+    assert_int_equal(pipe(r->wake), 0);
+    pthread_condattr_t clock;
+    (void)pthread_condattr_init(&clock);
+    (void)pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
+    (void)pthread_cond_init(&r->changed, &clock);
+    (void)pthread_condattr_destroy(&clock);
+    (void)pthread_mutex_init(&r->lock, NULL);
+    assert_int_equal(satchel_thread_create(&r->thread, NULL, receive, r), SATCHEL_OK);
+}
+
+void receiver_start_unix(struct receiver *r, const char *path)
+{
+    struct sockaddr_un at = {.sun_family = AF_UNIX};
+    *r = (struct receiver){.fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+    assert_true(r->fd >= 0);
+    assert_true(strlen(path) + 5 < sizeof r->url);
+    memcpy(at.sun_path, path, strlen(path));
+    assert_int_equal(bind(r->fd, (const struct sockaddr *)&at, sizeof at), 0);
+    (void)snprintf(r->url, sizeof r->url, "unix:%s", path);
+    begin(r);
+}
+
 void receiver_start_at(struct receiver *r, const char *address)
 {
     union {
@@ -228,18 +256,10 @@ void receiver_start_at(struct receiver *r, const char *address)
     *r = (struct receiver){.fd = socket(at.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0)};
     assert_true(r->fd >= 0);
     assert_int_equal(bind(r->fd, &at.any, len), 0);
-    assert_int_equal(listen(r->fd, 64), 0);
     assert_int_equal(getsockname(r->fd, &at.any, &len), 0);
     r->port = ntohs(six ? at.six.sin6_port : at.four.sin_port);
     (void)snprintf(r->url, sizeof r->url, six ? "http://[%.40s]:%d" : "http://%.40s:%d", address, r->port);
-    assert_int_equal(pipe(r->wake), 0);
-    pthread_condattr_t clock;
-    (void)pthread_condattr_init(&clock);
-    (void)pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
-    (void)pthread_cond_init(&r->changed, &clock);
-    (void)pthread_condattr_destroy(&clock);
-    (void)pthread_mutex_init(&r->lock, NULL);
-    assert_int_equal(satchel_thread_create(&r->thread, NULL, receive, r), SATCHEL_OK);
+    begin(r);
 }
 
 void receiver_stop(struct receiver *r)

@@ -22,6 +22,7 @@ struct received {
 enum receiver_after {                  /* what follows an answer */
                       RECEIVER_KEEP,   /* the connection stays open for another request */
                       RECEIVER_CLOSE,  /* it is closed */
+                      RECEIVER_RESET,  /* it is closed with a reset */
                       RECEIVER_HANG,   /* nothing more is ever said on it */
                       RECEIVER_REPEAT, /* the answer is said over and over until the other side has gone */
                       RECEIVER_DRIP    /* it is said byte by byte, a few milliseconds apart; then as RECEIVER_KEEP */
@@ -35,7 +36,7 @@ struct receiver_answer {
 
 struct receiver {
     int fd, wake[2], port;
-    char url[64]; /* "http://127.0.0.1:PORT" */
+    char url[64]; /* "http://127.0.0.1:PORT", "unix:PATH" */
     pthread_t thread;
     pthread_mutex_t lock;
     pthread_cond_t changed;
@@ -50,6 +51,7 @@ struct receiver {
 
 void receiver_start(struct receiver *r);
 void receiver_start_at(struct receiver *r, const char *address); /* "127.0.0.1" or "::1" */
+void receiver_start_unix(struct receiver *r, const char *path);  /* url: "unix:PATH" */
 void receiver_stop(struct receiver *r);
 /* The next answer that nobody has been given yet: status line and header lines, each ended by \r\n, and a body;
  * Content-Length is added.  head NULL: the connection is closed without an answer; "": none comes. */
