@@ -230,7 +230,8 @@ bool task_move(struct engine *e, struct entry *entry, enum task_event event)
     if (event == TASK_EVENT_CLAIMED || task_state_final(to))
         let_go(entry, change, task_state_final(to));
     task_set_state(e, entry, to, false);
-    task_requeue(e, entry, false);
+    /* whoever had its turn and was cut off through no fault of its own does not wait behind everybody once more */
+    task_requeue(e, entry, event == TASK_EVENT_LOST || event == TASK_EVENT_RELEASED);
     if (task_state_final(to) && entry->has_callback)
         callback_add(e, entry);
     return true;

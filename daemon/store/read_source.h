@@ -7,7 +7,8 @@
 
 /* Bounds of one read, whatever the store. */
 #define READ_TIME_NS 5000000000LL /* then a list returns what it has, and a single read is busy */
-#define READ_EXAMINED_MAX 20000   /* rows looked at for one page */
+#define READ_EXAMINED_MAX 20000   /* rows looked at for one page ... */
+#define READ_SEARCH_NS 50000000LL /* ... but for so long while none of them matches */
 #define READ_PAGE_BYTES (8 << 20) /* of the tasks in one page; a single larger task still fits */
 #define READ_LIMIT_MAX 1000       /* tasks in one page */
 

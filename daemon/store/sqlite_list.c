@@ -1,8 +1,8 @@
 /* Reading for answers from SQLite: single tasks, tombstones and pages of lists, on a read-only connection.
  *
  * A list goes from the newest to older ones along one path (an index, or the rows themselves), looks at no more than
- * READ_EXAMINED_MAX rows, and fetches whole only what matches.  Where it stops early it says where to go on.  The
- * tenant is part of every WHERE.
+ * READ_EXAMINED_MAX rows, or for READ_SEARCH_NS while it has found nothing, and fetches whole only what matches.  Where
+ * it stops early it says where to go on.  The tenant is part of every WHERE.
  * Thread: the reader's; reader.c calls in. */
 #include <stdint.h>
 #include <stdio.h>
@@ -36,7 +36,8 @@ static const char *const path_texts[] = {
 #define CREATED_OFF_US INT64_C(60000000) /* how far the clock may have been set back between two submissions */
 
 /* With no more unfinished tasks than this, those of one state are sorted out of their index: exact and quick however
- * long the history is.  With more of them, the newest ones are near anyway. */
+ * long the history is.  With more of them, the newest ones are near anyway; but not those that run, which are few and
+ * have waited longest, so they are always sorted out. */
 #define WAITING_SORT_MAX "50001"
 
 enum {
@@ -85,6 +86,7 @@ struct scan { /* one list in progress */
     bool past; /* the walk has come to what is too old */
     size_t bytes, limit;
     unsigned examined;
+    int64_t started_ns;
 };
 
 /* ---- small reads ---- */
@@ -311,6 +313,14 @@ static int add(struct scan *scan, struct task_id id, enum task_state state, bool
     return SQLITE_OK;
 }
 
+/* It has looked at enough rows.  Of a page that is still empty it makes the client ask again only where going on would
+ * keep other readers waiting. */
+static bool looked_enough(const struct scan *scan)
+{
+    return scan->examined >= READ_EXAMINED_MAX && scan->examined % READ_EXAMINED_MAX == 0 &&
+           (scan->call->n > 0 || clock_mono_ns() - scan->started_ns > READ_SEARCH_NS);
+}
+
 /* Goes along the path.  SQLITE_OK: the page is made; call->next says where the next one begins. */
 static int walk(struct scan *scan, sqlite3_stmt *path)
 {
@@ -319,7 +329,7 @@ static int walk(struct scan *scan, sqlite3_stmt *path)
     int rc;
     while ((rc = sqlite3_step(path)) == SQLITE_ROW) {
         struct task_id id = sqlite_id_of(sqlite3_column_int64(path, 0), sqlite3_column_int64(path, 1));
-        if (call->n == scan->limit || scan->examined == READ_EXAMINED_MAX) {
+        if (call->n == scan->limit || looked_enough(scan)) {
             call->next = last;
             return SQLITE_OK;
         }
@@ -358,6 +368,8 @@ static int choose_path(struct source *source, const struct list_query *query, bo
         *ret = PATH_ROOT;
     } else if (query->group.data && has_tenant) {
         *ret = PATH_GROUP;
+    } else if (query->has_state && query->state == TASK_RUNNING) {
+        *ret = PATH_WAITING;
     } else if (query->has_state && !task_state_final(query->state)) {
         sqlite3_stmt *stmt = source->single[MANY_WAITING];
         int rc = sqlite3_step(stmt);
@@ -428,7 +440,7 @@ static void read_list(struct read_source *base, struct read_call *call)
 {
     struct source *source = (struct source *)base;
     source->until_ns = clock_mono_ns() + READ_TIME_NS;
-    struct scan scan = {.source = source, .call = call};
+    struct scan scan = {.source = source, .call = call, .started_ns = clock_mono_ns()};
     int rc = list(source, &scan);
     call->result = sqlite_db_result(rc);
     if (call->result == STORE_OK)

@@ -220,6 +220,28 @@ static void running(void **state)
     free_worker(task);
 }
 
+static void runs_again_before_those_that_wait(void **state)
+{
+    (void)state;
+    static const char body[] = "{\"task\":\"satchel.sleep\",\"args\":{\"seconds\":0.3}}";
+    json_t *cut_off = submit(&d, MINE, body, 202), *waiting[4];
+    json_decref(await_state(&d, MINE, text_of(cut_off, "id"), "running"));
+    for (int i = 0; i < 4; i++)
+        waiting[i] = submit(&d, MINE, "{\"task\":\"satchel.sleep\",\"args\":{\"seconds\":0.01}}", 202);
+    crash();
+    json_t *again = finish(&d, MINE, text_of(cut_off, "id"));
+    expect_state(again, "succeeded");
+    expect_number(again, "lost", 1);
+    for (int i = 0; i < 4; i++) {
+        json_t *other = finish(&d, MINE, text_of(waiting[i], "id"));
+        assert_true(time_of(again, "started_at") < time_of(other, "started_at"));
+        json_decref(other);
+        json_decref(waiting[i]);
+    }
+    json_decref(again);
+    json_decref(cut_off);
+}
+
 static void runs_to_its_end_the_second_time(void **state)
 {
     (void)state;
@@ -492,6 +514,7 @@ int main(void)
         TEST(in_backoff),
         TEST(order_is_kept),
         TEST(running),
+        TEST(runs_again_before_those_that_wait),
         TEST(runs_to_its_end_the_second_time),
         TEST(lost_once_too_often),
         TEST(cut_off_by_a_stop),
