@@ -16,7 +16,8 @@
 #define KILL_NS INT64_C(15000000000) /* how long a stop waits for attempts whose cancel object was fired */
 #define PURGE_NS INT64_C(1000000000)
 #define PURGE_BUSY_NS INT64_C(20000000)
-#define PURGE_STEP 200u
+#define PURGE_STEP 200u     /* grows while there is always more: or a file would grow for ever under a steady load */
+#define PURGE_STEP_MAX 800u /* some milliseconds */
 #define PAUSE_NS INT64_C(250000000)
 
 static void report(void *arg, struct attempt *attempt)
@@ -38,6 +39,7 @@ int engine_new(const struct engine_options *options, struct engine **ret, char *
     (void)pthread_mutex_init(&e->stats_lock, NULL);
     atomic_init(&e->store_ok, true);
     e->pause_ns = PAUSE_NS;
+    e->purge_step = PURGE_STEP;
     e->changes = malloc(BATCH_CHANGES * sizeof *e->changes);
     e->rows = malloc(BATCH_CHANGES * sizeof(struct store_change *));
     e->recent = recent_new(options->recent_bytes, options->retain_us);
@@ -130,9 +132,15 @@ static void purge(struct engine *e)
     if (e->now_ns < e->purge_ns)
         return;
     unsigned purged = 0;
-    if (e->now_ns >= e->retry_ns && e->store->ops->purge(e->store, e->now_us, PURGE_STEP, &purged) == STORE_FATAL)
+    bool more = false;
+    if (e->now_ns >= e->retry_ns &&
+        e->store->ops->purge(e->store, e->now_us, e->purge_step, &purged, &more) == STORE_FATAL)
         e->options.fatal(e->options.fatal_arg, "the store failed while it forgot old tasks");
-    e->purge_ns = e->now_ns + (purged == PURGE_STEP ? PURGE_BUSY_NS : PURGE_NS);
+    if (purged < e->purge_step)
+        e->purge_step = PURGE_STEP;
+    else if (e->purge_step < PURGE_STEP_MAX)
+        e->purge_step += PURGE_STEP / 20;
+    e->purge_ns = e->now_ns + (more ? PURGE_BUSY_NS : PURGE_NS);
 }
 
 static void look_at_clocks(struct engine *e)

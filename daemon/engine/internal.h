@@ -122,6 +122,7 @@ struct engine {
     int64_t retry_ns;           /* the store refused: claims and timers rest until then */
     int64_t pause_ns;           /* how long; constant once started */
     int64_t purge_ns;
+    unsigned purge_step;      /* how many finished tasks the next purge may remove */
     int64_t stop_ns, kill_ns; /* stages of a stop */
     bool abandoned;           /* the stop gave up on a worker that does not return */
     size_t hot_bytes;

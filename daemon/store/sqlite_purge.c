@@ -10,14 +10,31 @@
 
 #include "store/sqlite_store.h"
 
-#define PASS_PAUSE_US 60000000 /* between the end of a walk and its next beginning */
-#define EXAMINE 4              /* rows looked at for each that may be removed */
+/* Between the end of a walk and its next beginning: an eighth of the time that tasks are kept, within these bounds. */
+#define PASS_PAUSE_LEAST_US INT64_C(1000000)
+#define PASS_PAUSE_MOST_US INT64_C(60000000)
+#define EXAMINE 4 /* rows looked at for each that may be removed */
 
 enum walk { WALK_TASKS, WALK_TOMBSTONES, WALK_KEYS, WALK_TENANTS };
 
 static int64_t later(int64_t us, int64_t by)
 {
     return us > INT64_MAX - by ? INT64_MAX : us + by;
+}
+
+/* The walk rests between two passes.  A clock that was set back does not make it rest longer. */
+static bool rests(const struct sqlite_purge *purge, enum walk walk, int64_t now_us)
+{
+    int64_t next = purge->next_pass_us[walk];
+    return next > now_us && next - now_us <= PASS_PAUSE_MOST_US;
+}
+
+static void end_pass(struct sqlite_store *store, enum walk walk, int64_t now_us)
+{
+    int64_t pause = store->retain_us / 8;
+    if (pause < PASS_PAUSE_LEAST_US)
+        pause = PASS_PAUSE_LEAST_US;
+    store->purge.next_pass_us[walk] = now_us + (pause < PASS_PAUSE_MOST_US ? pause : PASS_PAUSE_MOST_US);
 }
 
 void sqlite_purge_again(struct sqlite_store *store)
@@ -56,11 +73,11 @@ struct graves {
 };
 
 /* Takes from the walk over everything.  SQLITE_DONE or an error. */
-static int collect_by_age(struct sqlite_store *store, int64_t now_us, struct graves *graves)
+static int collect_by_age(struct sqlite_store *store, int64_t now_us, struct graves *graves, bool *ret_more)
 {
     struct sqlite_purge *purge = &store->purge;
     int64_t horizon_us = now_us - store->retain_us;
-    if (horizon_us <= 0 || purge->next_pass_us[WALK_TASKS] > now_us)
+    if (horizon_us <= 0 || rests(purge, WALK_TASKS, now_us))
         return SQLITE_DONE;
     int64_t horizon = (horizon_us / 1000 + 1) << 12, limit = (int64_t)graves->limit * EXAMINE;
     sqlite3_stmt *stmt = store->statements[STATEMENT_PURGE_WALK];
@@ -77,10 +94,11 @@ static int collect_by_age(struct sqlite_store *store, int64_t now_us, struct gra
     }
     if (graves->n == graves->limit)
         rc = SQLITE_DONE;
-    else if (rc == SQLITE_DONE && seen < limit) { /* the end of this pass */
+    else if (rc == SQLITE_DONE && seen < limit) {
         purge->task_at = 0;
-        purge->next_pass_us[WALK_TASKS] = now_us + PASS_PAUSE_US;
+        end_pass(store, WALK_TASKS, now_us);
     }
+    *ret_more = *ret_more || purge->task_at != 0;
     int reset = sqlite3_reset(stmt);
     return rc == SQLITE_DONE ? rc : reset;
 }
@@ -97,14 +115,15 @@ static int collect_by_own_retention(struct sqlite_store *store, int64_t now_us, 
     return rc == SQLITE_DONE || rc == SQLITE_ROW ? SQLITE_DONE : reset;
 }
 
-static int purge_tasks(struct sqlite_store *store, int64_t now_us, unsigned limit, unsigned *ret_purged)
+static int purge_tasks(struct sqlite_store *store, int64_t now_us, unsigned limit, unsigned *ret_purged, bool *ret_more)
 {
     struct graves graves = {.dead = calloc(limit, sizeof *graves.dead), .limit = limit};
     if (!graves.dead)
         return SQLITE_NOMEM;
     int rc = collect_by_own_retention(store, now_us, &graves);
     if (rc == SQLITE_DONE && graves.n < limit)
-        rc = collect_by_age(store, now_us, &graves);
+        rc = collect_by_age(store, now_us, &graves, ret_more);
+    *ret_more = *ret_more || graves.n == limit;
     for (unsigned i = 0; rc == SQLITE_DONE && i < graves.n; i++)
         rc = sqlite_bury(store, &graves.dead[i]);
     *ret_purged = graves.n;
@@ -119,14 +138,21 @@ static int drop_by_number(struct sqlite_store *store, enum sqlite_statement stat
     return sqlite_db_run(stmt);
 }
 
+struct numbers { /* a walk over rows that have a number */
+    enum walk walk;
+    enum sqlite_statement read, drop;
+    bool (*wanted)(sqlite3_stmt *row, int64_t now_us);
+    int64_t *at;
+};
+
 /* One stretch of a walk by number: what `wanted` refuses is dropped while the walk goes on behind it. */
-static int walk_numbers(struct sqlite_store *store, enum sqlite_statement walk, enum sqlite_statement drop,
-                        bool (*wanted)(sqlite3_stmt *row, int64_t now_us), int64_t now_us, unsigned limit, int64_t *at,
-                        int64_t *next_pass_us, unsigned *ret_dropped)
+static int walk_numbers(struct sqlite_store *store, const struct numbers *numbers, int64_t now_us, unsigned limit,
+                        unsigned *ret_dropped, bool *ret_more)
 {
-    if (*next_pass_us > now_us)
+    if (rests(&store->purge, numbers->walk, now_us))
         return SQLITE_DONE;
-    sqlite3_stmt *stmt = store->statements[walk];
+    sqlite3_stmt *stmt = store->statements[numbers->read];
+    int64_t *at = numbers->at;
     (void)sqlite3_bind_int64(stmt, 1, *at);
     (void)sqlite3_bind_int64(stmt, 2, limit);
     int rc;
@@ -134,9 +160,9 @@ static int walk_numbers(struct sqlite_store *store, enum sqlite_statement walk, 
     while ((rc = sqlite3_step(stmt)) == SQLITE_ROW) {
         seen++;
         *at = sqlite3_column_int64(stmt, 0);
-        if (wanted(stmt, now_us))
+        if (numbers->wanted(stmt, now_us))
             continue;
-        int dropped = drop_by_number(store, drop, *at);
+        int dropped = drop_by_number(store, numbers->drop, *at);
         if (dropped != SQLITE_DONE) {
             (void)sqlite3_reset(stmt);
             return dropped;
@@ -146,8 +172,9 @@ static int walk_numbers(struct sqlite_store *store, enum sqlite_statement walk, 
     int reset = sqlite3_reset(stmt);
     if (rc == SQLITE_DONE && seen < limit) {
         *at = 0;
-        *next_pass_us = now_us + PASS_PAUSE_US;
+        end_pass(store, numbers->walk, now_us);
     }
+    *ret_more = *ret_more || *at != 0;
     return rc == SQLITE_DONE ? rc : reset;
 }
 
@@ -162,10 +189,10 @@ static bool tenant_wanted(sqlite3_stmt *row, int64_t now_us)
     return sqlite3_column_int(row, 1) != 0;
 }
 
-static int purge_keys(struct sqlite_store *store, int64_t now_us, unsigned limit)
+static int purge_keys(struct sqlite_store *store, int64_t now_us, unsigned limit, bool *ret_more)
 {
     struct sqlite_purge *purge = &store->purge;
-    if (purge->next_pass_us[WALK_KEYS] > now_us)
+    if (rests(purge, WALK_KEYS, now_us))
         return SQLITE_DONE;
     sqlite3_stmt *stmt = store->statements[STATEMENT_KEY_WALK], *drop = store->statements[STATEMENT_KEY_DROP];
     unsigned char from[STORE_KEY_SIZE];
@@ -195,30 +222,35 @@ static int purge_keys(struct sqlite_store *store, int64_t now_us, unsigned limit
     int reset = sqlite3_reset(stmt);
     if (rc == SQLITE_DONE && seen < limit) {
         purge->key_started = false;
-        purge->next_pass_us[WALK_KEYS] = now_us + PASS_PAUSE_US;
+        end_pass(store, WALK_KEYS, now_us);
     }
+    *ret_more = *ret_more || purge->key_started;
     return rc == SQLITE_DONE ? rc : reset;
 }
 
-enum store_result sqlite_purge(struct store *base, int64_t now_us, unsigned limit, unsigned *ret_purged)
+enum store_result sqlite_purge(struct store *base, int64_t now_us, unsigned limit, unsigned *ret_purged, bool *ret_more)
 {
     struct sqlite_store *store = (struct sqlite_store *)base;
     struct sqlite_purge *purge = &store->purge, before = *purge;
     unsigned purged = 0, tombstones = 0, tenants = 0;
+    bool more = false;
+    const struct numbers graves = {WALK_TOMBSTONES, STATEMENT_TOMBSTONE_WALK, STATEMENT_TOMBSTONE_DROP,
+                                   tombstone_wanted, &purge->tombstone_at};
+    const struct numbers names = {WALK_TENANTS, STATEMENT_TENANT_WALK, STATEMENT_TENANT_DROP, tenant_wanted,
+                                  &purge->tenant_at};
     *ret_purged = 0;
+    *ret_more = false;
     if (limit == 0)
         return STORE_OK;
     int rc = sqlite_begin(store, true); /* a tenant has tasks where the listing has some */
     if (rc == SQLITE_DONE)
-        rc = purge_tasks(store, now_us, limit, &purged);
+        rc = purge_tasks(store, now_us, limit, &purged, &more);
     if (rc == SQLITE_DONE)
-        rc = walk_numbers(store, STATEMENT_TOMBSTONE_WALK, STATEMENT_TOMBSTONE_DROP, tombstone_wanted, now_us,
-                          limit * EXAMINE, &purge->tombstone_at, &purge->next_pass_us[WALK_TOMBSTONES], &tombstones);
+        rc = walk_numbers(store, &graves, now_us, limit * EXAMINE, &tombstones, &more);
     if (rc == SQLITE_DONE)
-        rc = purge_keys(store, now_us, limit * EXAMINE);
+        rc = purge_keys(store, now_us, limit * EXAMINE, &more);
     if (rc == SQLITE_DONE)
-        rc = walk_numbers(store, STATEMENT_TENANT_WALK, STATEMENT_TENANT_DROP, tenant_wanted, now_us, limit * EXAMINE,
-                          &purge->tenant_at, &purge->next_pass_us[WALK_TENANTS], &tenants);
+        rc = walk_numbers(store, &names, now_us, limit * EXAMINE, &tenants, &more);
     enum store_result result = sqlite_end(store, rc);
     if (result != STORE_OK) {
         *purge = before;
@@ -227,5 +259,6 @@ enum store_result sqlite_purge(struct store *base, int64_t now_us, unsigned limi
     if (tenants)
         sqlite_names_forget(&store->tenants);
     *ret_purged = purged;
+    *ret_more = more;
     return STORE_OK;
 }

@@ -90,7 +90,8 @@ void sqlite_listing_release(struct sqlite_store *store);
 /* sqlite_purge.c */
 void sqlite_purge_again(struct sqlite_store *store); /* the time that tasks are kept has changed */
 struct sqlite_dead sqlite_dead_read(sqlite3_stmt *row, int64_t now_us, int64_t default_retain_us);
-enum store_result sqlite_purge(struct store *base, int64_t now_us, unsigned limit, unsigned *ret_purged);
+enum store_result sqlite_purge(struct store *base, int64_t now_us, unsigned limit, unsigned *ret_purged,
+                               bool *ret_more);
 
 /* sqlite_checkpoint.c */
 void sqlite_checkpoint_init(struct sqlite_store *store, size_t wal_limit);

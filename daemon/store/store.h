@@ -105,8 +105,10 @@ struct store_ops {
     enum store_result (*each_tenant)(struct store *store, struct slice from, unsigned limit,
                                      int (*fn)(void *arg, struct slice tenant), void *arg);
     enum store_result (*each_hold)(struct store *store, int (*fn)(void *arg, const struct hold *hold), void *arg);
-    /* Removes up to `limit` tasks that finished and were kept long enough, and expired keys; counts them. */
-    enum store_result (*purge)(struct store *store, int64_t now_us, unsigned limit, unsigned *ret_purged);
+    /* Removes up to `limit` tasks that finished and were kept long enough, and expired keys; counts the tasks.
+     * *ret_more: it stopped at a bound, and there is more to look at now. */
+    enum store_result (*purge)(struct store *store, int64_t now_us, unsigned limit, unsigned *ret_purged,
+                               bool *ret_more);
     /* Idle work: checkpoints.  Returns true while there is more to do. */
     bool (*idle)(struct store *store);
     uint64_t (*greatest_seq)(struct store *store); /* seeds task_id_seed */

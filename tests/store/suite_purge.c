@@ -14,8 +14,9 @@ static int set_up(void **state)
 static unsigned purge_all(struct place *place, int64_t now_us, unsigned limit, unsigned calls)
 {
     unsigned all = 0, purged = 1;
+    bool more;
     for (unsigned i = 0; i < calls && purged; i++) {
-        assert_int_equal(place->store->ops->purge(place->store, now_us, limit, &purged), STORE_OK);
+        assert_int_equal(place->store->ops->purge(place->store, now_us, limit, &purged, &more), STORE_OK);
         assert_true(purged <= limit);
         all += purged;
     }
@@ -94,16 +95,47 @@ static void test_small_steps(void **state)
         ids[i] = must_add(place, "acme", "n", TASK_CANCELED, clock_wall_us());
     int64_t later = clock_wall_us() + RETAIN_US + 60000000;
     unsigned all = 0, purged = 0, calls = 0;
+    bool more;
     for (; all < N && calls < 400; calls++) {
-        assert_int_equal(place->store->ops->purge(place->store, later, 7, &purged), STORE_OK);
+        assert_int_equal(place->store->ops->purge(place->store, later, 7, &purged, &more), STORE_OK);
         assert_true(purged <= 7);
         all += purged;
     }
     assert_int_equal(all, N);
     for (unsigned i = 0; i < N; i++)
         assert_false(is_there(place, ids[i]));
-    assert_int_equal(place->store->ops->purge(place->store, later, 0, &purged), STORE_OK);
+    assert_int_equal(place->store->ops->purge(place->store, later, 0, &purged, &more), STORE_OK);
     assert_int_equal(purged, 0);
+}
+
+/* Whoever keeps tasks for a second does not wait a minute for the next pass; and a bound that was met is told. */
+static void test_short_retention(void **state)
+{
+    struct place *place = *state;
+    const struct store_ops *ops = place->store->ops;
+    int64_t now = clock_wall_us() + 10000000;
+    unsigned purged;
+    bool more;
+    ops->set_limits(place->store, 1000000, 1 << 20);
+    must_add_many(place, 100, 1, "stays", NULL);
+    struct task_id first = must_add(place, "acme", "n", TASK_SUCCEEDED, now);
+    struct task_id second = must_add(place, "acme", "n", TASK_SUCCEEDED, now + 2000000);
+    for (unsigned i = 0; i < 100 / (10 * 4); i++) {
+        assert_int_equal(ops->purge(place->store, now + 1500000, 10, &purged, &more), STORE_OK);
+        assert_int_equal(purged, 0);
+        assert_true(more);
+    }
+    assert_int_equal(ops->purge(place->store, now + 1500000, 10, &purged, &more), STORE_OK);
+    assert_int_equal(purged, 1);
+    assert_false(more);
+    assert_false(is_there(place, first));
+    assert_int_equal(purge_all(place, now + 2000000, 10, 10), 0);
+    assert_true(is_there(place, second));
+    assert_int_equal(ops->purge(place->store, now + 2600000, 10, &purged, &more), STORE_OK);
+    assert_true(more); /* of the next pass, a second after the last */
+    for (unsigned i = 0; i < 10 && more; i++)
+        assert_int_equal(ops->purge(place->store, now + 3100000, 10, &purged, &more), STORE_OK);
+    assert_false(is_there(place, second));
 }
 
 static void test_forget(void **state)
@@ -188,8 +220,9 @@ static void test_expired_keys_are_removed(void **state)
         task_spec_unref(spec);
     }
     unsigned purged;
+    bool more;
     for (unsigned i = 0; i < 100; i++) /* in steps */
-        assert_int_equal(place->store->ops->purge(place->store, now + 2000000, 10, &purged), STORE_OK);
+        assert_int_equal(place->store->ops->purge(place->store, now + 2000000, 10, &purged, &more), STORE_OK);
     for (unsigned i = 0; i < N; i++) {
         struct task_id id;
         unsigned char print[STORE_KEY_SIZE];
@@ -223,6 +256,7 @@ int store_suite_purge(const struct store_factory *given)
         TEST(test_finished_tasks_are_kept_their_time),
         TEST(test_retention_of_its_own),
         TEST(test_small_steps),
+        TEST(test_short_retention),
         TEST(test_forget),
         TEST(test_tombstones_end_too),
         TEST(test_forgotten_bodies_leave_nothing),

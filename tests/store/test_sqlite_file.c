@@ -206,7 +206,8 @@ static void test_disk_stays_full_for_a_while(void **state)
         assert_int_equal(commit_batch(place, ids), STORE_FULL);
         (void)place->store->ops->idle(place->store);
         unsigned purged;
-        (void)place->store->ops->purge(place->store, START_US + 4 * RETAIN_US, 100, &purged);
+        bool more;
+        (void)place->store->ops->purge(place->store, START_US + 4 * RETAIN_US, 100, &purged, &more);
     }
     assert_all(place, before, true); /* reading goes on */
     assert_all(place, ids, false);
@@ -549,11 +550,13 @@ static void test_quiet_tidies_up(void **state)
     int64_t full = file_size(place, "");
     assert_true(full > 20 << 20);
     unsigned purged;
-    assert_int_equal(place->store->ops->purge(place->store, clock_wall_us() + RETAIN_US + 1000000, 1000, &purged),
-                     STORE_OK);
+    bool more;
+    assert_int_equal(
+        place->store->ops->purge(place->store, clock_wall_us() + RETAIN_US + 1000000, 1000, &purged, &more), STORE_OK);
     for (int i = 0; i < 50 && purged; i++)
-        assert_int_equal(place->store->ops->purge(place->store, clock_wall_us() + RETAIN_US + 1000000, 1000, &purged),
-                         STORE_OK);
+        assert_int_equal(
+            place->store->ops->purge(place->store, clock_wall_us() + RETAIN_US + 1000000, 1000, &purged, &more),
+            STORE_OK);
     settle(place);
     assert_true(file_size(place, "") < full / 2);
     assert_false(place->store->ops->idle(place->store)); /* and then there is nothing to do */

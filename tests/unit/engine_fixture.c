@@ -275,10 +275,12 @@ static enum store_result find_state(struct store *store, struct task_id id, stru
     return STORE_NOT_FOUND;
 }
 
-static enum store_result purge(struct store *store, int64_t now_us, unsigned limit, unsigned *ret_purged)
+static enum store_result purge(struct store *store, int64_t now_us, unsigned limit, unsigned *ret_purged,
+                               bool *ret_more)
 {
     (void)store, (void)now_us, (void)limit;
     *ret_purged = 0;
+    *ret_more = false;
     return the_store->purge_result;
 }
 
