@@ -222,10 +222,12 @@ static int wait_for_end(satchel_future *future, struct patience *w, satchel_erro
         if (left == 0 && asked)
             return error_set(error, SATCHEL_ETIMEDOUT, "task %s is still %s", future->id, satchel_future_state(future));
         bool last = left <= LONG_POLL_MS; /* the caller's time ends with this question */
-        int status =
-            ask_for_end(future, last ? left : LONG_POLL_MS, last ? ANSWER_MS : future->client->timeout_ms, said);
+        int64_t hold = last ? left : LONG_POLL_MS, until = client_now_ms() + hold;
+        int status = ask_for_end(future, hold, last ? ANSWER_MS : future->client->timeout_ms, said);
         if (status == SATCHEL_OK) {
             patience_renew(w);
+            if (!satchel_future_done(future) && client_now_ms() < until)
+                patience_rest(w, 0); /* it was not held: not every proxy lets it be */
         } else if (!patience_allows(w, future, status) || patience_left(w) == 0) {
             return status;
         } else {

@@ -328,7 +328,39 @@ struct answers { /* of a batch, taken apart as they come */
     int (*on_answer)(const char *json, size_t len, void *arg);
     void *arg;
     struct buf line;
+    size_t n, due; /* told; submissions */
+    bool surplus;  /* there are more of them than submissions */
 };
+
+/* As the daemon counts them: a line with nothing in it is no submission. */
+static size_t count_submissions(const char *at, size_t len)
+{
+    size_t n = 0;
+    bool any = false;
+    for (; len; at++, len--) {
+        n += *at == '\n' && any;
+        bool blank = *at == ' ' || *at == '\t' || *at == '\r';
+        any = *at != '\n' && (any || !blank);
+    }
+    return n + any;
+}
+
+static int tell_answer(struct answers *a)
+{
+    struct slice line = buf_slice(&a->line);
+    if (line.len && line.data[line.len - 1] == '\r')
+        line.len--;
+    int stop = 0;
+    a->surplus = line.len && a->n == a->due;
+    if (a->surplus) {
+        stop = SATCHEL_EPROTOCOL;
+    } else if (line.len) {
+        a->n++;
+        stop = a->on_answer(line.data, line.len, a->arg);
+    }
+    buf_reset(&a->line);
+    return stop;
+}
 
 static int on_answers(const char *data, size_t len, void *arg)
 {
@@ -339,11 +371,9 @@ static int on_answers(const char *data, size_t len, void *arg)
         size_t part = end ? (size_t)(end - data) : len;
         buf_append(&a->line, data, part);
         if (!buf_ok(&a->line))
-            return SATCHEL_ENOMEM;
-        if (end && a->line.len)
-            stop = a->on_answer(a->line.data, a->line.len, a->arg);
+            return SATCHEL_EPROTOCOL;
         if (end)
-            buf_reset(&a->line);
+            stop = tell_answer(a);
         part += end != NULL;
         data += part;
         len -= part;
@@ -370,6 +400,14 @@ static int send_batch(const struct draft *d, struct slice lines, int64_t wait_ms
         return status;
     status = response.stopped;
     response_release(&response);
+    if (!buf_ok(&answers->line))
+        return error_set(error, SATCHEL_EPROTOCOL, "%s: an answer is larger than %zu bytes", d->client->url,
+                         RESPONSE_MAX);
+    if (status == 0)
+        status = tell_answer(answers); /* the last one needs no line break */
+    if (answers->surplus || (status == 0 && answers->n < answers->due))
+        return error_set(error, SATCHEL_EPROTOCOL, "%s: %s%zu answers came for %zu submissions", d->client->url,
+                         answers->surplus ? "more than " : "", answers->n, answers->due);
     return status;
 }
 
@@ -384,7 +422,8 @@ int satchel_submit_batch(satchel_client *client, const char *lines, size_t len, 
     if (!ctx)
         return error_out_of_memory(error);
     struct draft d = {.client = client, .ctx = ctx, .error = error, .batch = true};
-    struct answers answers = {.on_answer = on_answer, .arg = arg, .line = BUF_INIT};
+    struct answers answers = {
+        .on_answer = on_answer, .arg = arg, .line = {.max = RESPONSE_MAX}, .due = count_submissions(lines, len)};
     o.idempotency_key = NULL;
     add_line(&d, "Content-Type", "application/x-ndjson");
     int status = write_headers(&d, &o);

@@ -278,8 +278,8 @@ static void the_token_is_sent_and_never_told(void **state)
 {
     (void)state;
     static const char *const texts[] = {
-        "HTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n", "", "garbage\r\n",
-        "HTTP/1.1 302 Go\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n"};
+        "HTTP/1.1 401 No\r\nConnection: close\r\nContent-Length: 0\r\n\r\n", "", "garbage\r\n",
+        "HTTP/1.1 302 Go\r\nLocation: http://127.0.0.1:1/\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"};
     static const char *const headers[] = {"X-Api-Key: another-secret", NULL};
     satchel_client_unref(client);
     client = client_with(&(satchel_client_options){
