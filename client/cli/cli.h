@@ -4,7 +4,7 @@
  *   actions.c    cancel, retry, delete by filter            batch.c      submit --batch
  *   list.c       list                                      env.c        env
  *   follow.c     logs, watch                               details.c    context
- *   tree.c       tree                                      progress.c   progress
+ *   tree.c       tree                                      progress.c   progress, fail
  *   token.c      token
  *   doctor.c     doctor, with doctor_*.c
  *   schedule.c   schedule                                  admin.c      admin, tenants
@@ -50,7 +50,8 @@ enum { /* groups of options, of options.def */
        FOR_CANCEL = 1 << 12,
        FOR_FILTER = 1 << 13,
        FOR_ACTION = 1 << 14,
-       FOR_TOKEN = 1 << 15
+       FOR_TOKEN = 1 << 15,
+       FOR_FAIL = 1 << 16
 };
 
 struct verb {

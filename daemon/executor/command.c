@@ -162,6 +162,27 @@ static void end_exited(const struct command *command, struct attempt *attempt, c
                      len, last.data ? last.data : "");
 }
 
+/* The command has failed, and has said what that means: it knows better than its exit status does. */
+static void heed_verdict(struct attempt *attempt, const struct command_result *result)
+{
+    const struct command_verdict *verdict = &result->verdict;
+    bool succeeded = WIFEXITED(result->status) && WEXITSTATUS(result->status) == 0;
+    if (!verdict->said || succeeded || !attempt->outcome)
+        return;
+    bool final = verdict->final || (attempt->end == ATTEMPT_FAILED_FINAL && !verdict->again);
+    int signal_number = attempt->outcome->signal_number;
+    enum error_type error = attempt->outcome->error;
+    if (verdict->message_len) {
+        attempt_fail(attempt, final, error, "%.*s", (int)verdict->message_len, verdict->message);
+        if (attempt->outcome)
+            attempt->outcome->signal_number = signal_number;
+    } else {
+        attempt->end = final ? ATTEMPT_FAILED_FINAL : ATTEMPT_FAILED;
+    }
+    if (verdict->again)
+        attempt->retry_after_us = verdict->pause_us;
+}
+
 /* A program that is not there or may not be run stays so; a lack of memory or processes passes. */
 static bool passes(int why)
 {
@@ -189,7 +210,10 @@ static void end_oom(const struct command *command, struct attempt *attempt, cons
 static void end(const struct command *command, struct attempt *attempt, const struct command_result *result)
 {
     switch (result->end) {
-    case COMMAND_EXITED: end_exited(command, attempt, result); break;
+    case COMMAND_EXITED:
+        end_exited(command, attempt, result);
+        heed_verdict(attempt, result);
+        break;
     case COMMAND_CANCELED: attempt_end_canceled(attempt); break;
     case COMMAND_TOO_MUCH:
         attempt_fail(attempt, true, ERROR_TYPE_LIMIT, "the command wrote more than %zu bytes to its standard output",

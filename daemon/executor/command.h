@@ -11,6 +11,7 @@
 
 #include <sys/types.h>
 
+#include "executor/command_verdict.h"
 #include "executor/launch.h"
 #include "executor/registry.h"
 #include "executor/template.h"
@@ -65,6 +66,7 @@ struct command_result {
     int status, why, step, detail;
     struct buf output;    /* standard output */
     struct buf last_line; /* of standard error */
+    struct command_verdict verdict;
 };
 
 /* Runs the program to its end and leaves nothing of it behind.  0, or -errno: there was no memory or descriptor. */

@@ -37,12 +37,14 @@ static size_t copy_clean(char *to, const char *from, size_t len)
 static void note(struct command_progress *p)
 {
     const struct attempt_host *host = p->attempt->host;
-    char shown[SHOWN_MAX], text[SHOWN_MAX + 128];
+    char shown[SHOWN_MAX], text[SHOWN_MAX + 160];
     size_t len = copy_clean(shown, p->line, p->len < SHOWN_MAX ? p->len : SHOWN_MAX);
     if (p->noted || !host || !host->log)
         return;
     p->noted = true;
-    int n = snprintf(text, sizeof text, "[satcheld: not progress, which is a number from 0 to 1 and a message: %.*s]",
+    int n = snprintf(text, sizeof text,
+                     "[satcheld: not progress, which is a number from 0 to 1 and a message, nor error, no-retry or "
+                     "retry-in: %.*s]",
                      (int)len, shown);
     host->log(p->attempt->host_arg, p->attempt, slice_of(text, (size_t)n));
 }
@@ -59,7 +61,7 @@ static void take_line(struct command_progress *p)
         p->fraction = fraction;
         p->message_len = copy_clean(p->message, p->line + n, p->len - n);
         p->waits = true;
-    } else if (p->len) {
+    } else if (p->len && !command_verdict_take(&p->verdict, slice_of(p->line, p->len))) {
         note(p);
     }
     p->len = 0;

@@ -1,10 +1,12 @@
-/* What a command tells of its progress: lines "FRACTION MESSAGE" on the descriptor that SATCHEL_PROGRESS_FD names.
+/* What a command tells of its progress: lines "FRACTION MESSAGE" on the descriptor that SATCHEL_PROGRESS_FD names, and
+ * among them what it says of its failure (command_verdict.h).
  * Any bytes may come, in any amount: a line is bounded, of lines in quick succession the last is told, and the first
  * one that cannot be understood is noted in the task's log.  Embedded in command_run.c's struct child; worker's thread. */
 #ifndef SATCHEL_EXECUTOR_COMMAND_PROGRESS_H
 #define SATCHEL_EXECUTOR_COMMAND_PROGRESS_H
 
 #include "executor/attempt.h"
+#include "executor/command_verdict.h"
 
 #define PROGRESS_LINE_MAX 1024u /* of a longer one the beginning counts */
 
@@ -15,6 +17,7 @@ struct command_progress {
     char message[PROGRESS_LINE_MAX]; /* of what is to be told next */
     size_t message_len;
     double fraction;
+    struct command_verdict verdict;
     bool waits;      /* something is to be told */
     bool noted;      /* a bad line was */
     int64_t next_ns; /* not before: monotonic */

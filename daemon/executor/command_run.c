@@ -299,6 +299,7 @@ static int run(struct child *c, const struct command *command, char *const *argu
     drain(c, &c->errors, take_errors, true);
     drain(c, &c->progress_fd, take_progress, true);
     command_progress_end(&c->progress);
+    c->result->verdict = c->progress.verdict;
     if (c->line.len) {
         flush_line(c);
         hand_on_lines(c);

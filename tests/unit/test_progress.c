@@ -82,6 +82,46 @@ static void test_good_lines(void **state)
     expect("\n\n0.2 x\n\n", 0.2, "x");
 }
 
+static void expect_verdict(const char *text, bool final, bool again, int64_t pause_us, const char *message)
+{
+    begin();
+    take(text);
+    command_progress_end(&progress);
+    const struct command_verdict *v = &progress.verdict;
+    if (!v->said || v->final != final || v->again != again || v->pause_us != pause_us ||
+        v->message_len != strlen(message) || memcmp(v->message, message, v->message_len) != 0)
+        fail_msg("\"%s\": final %d, again %d after %lld, \"%.*s\"", text, v->final, v->again, (long long)v->pause_us,
+                 (int)v->message_len, v->message);
+    assert_int_equal(heard.tells + heard.logs, 0);
+}
+
+static void test_verdicts(void **state)
+{
+    (void)state;
+    expect_verdict("error it is so\n", false, false, 0, "it is so");
+    expect_verdict("error\n", false, false, 0, "");
+    expect_verdict("no-retry", true, false, 0, "");
+    expect_verdict("no-retry\tnever\x1b\r\n", true, false, 0, "never ");
+    expect_verdict("retry-in 250ms  in a moment\n", false, true, 250000, "in a moment");
+    expect_verdict("retry-in 0\n", false, true, 0, "");
+    expect_verdict("no-retry a\nretry-in 2h b\n", false, true, INT64_C(7200000000), "b"); /* the last one counts */
+    expect_verdict("retry-in 2h b\nno-retry a\n", true, false, 0, "a");
+    static const char *const bad[] = {"retry-in\n", "retry-in x\n", "retry-in -1s\n", "retries\n",
+                                      "errors x\n", "no-retryx\n",  "Error x\n",      "no retry\n"};
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        begin();
+        take(bad[i]);
+        command_progress_end(&progress);
+        assert_int_equal(heard.logs, 1);
+    }
+    begin();
+    take("no-retry ");
+    for (int i = 0; i < 100000; i++)
+        take("longer and longer");
+    command_progress_end(&progress);
+    assert_true(progress.verdict.final && progress.verdict.message_len == PROGRESS_LINE_MAX - strlen("no-retry "));
+}
+
 static void test_bad_lines(void **state)
 {
     (void)state;
@@ -220,11 +260,11 @@ static void test_nobody_listens(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_good_lines),         cmocka_unit_test(test_bad_lines),
-        cmocka_unit_test(test_a_nul_is_no_number), cmocka_unit_test(test_in_pieces),
-        cmocka_unit_test(test_a_long_line),        cmocka_unit_test(test_the_last_of_many),
-        cmocka_unit_test(test_when_it_is_due),     cmocka_unit_test(test_any_bytes),
-        cmocka_unit_test(test_nobody_listens),
+        cmocka_unit_test(test_good_lines),       cmocka_unit_test(test_bad_lines),
+        cmocka_unit_test(test_verdicts),         cmocka_unit_test(test_a_nul_is_no_number),
+        cmocka_unit_test(test_in_pieces),        cmocka_unit_test(test_a_long_line),
+        cmocka_unit_test(test_the_last_of_many), cmocka_unit_test(test_when_it_is_due),
+        cmocka_unit_test(test_any_bytes),        cmocka_unit_test(test_nobody_listens),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
