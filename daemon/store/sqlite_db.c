@@ -162,7 +162,7 @@ int sqlite_db_open_writer(const struct sqlite_store_path *path, struct sqlite_vf
     (void)close(fd);
     sqlite3 *db = NULL;
     if (open_connection(path->text, SQLITE_OPEN_READWRITE, vfs->name,
-                        "PRAGMA page_size=4096; PRAGMA auto_vacuum=INCREMENTAL;"
+                        "PRAGMA page_size=8192; PRAGMA auto_vacuum=INCREMENTAL;"
                         "PRAGMA locking_mode=NORMAL; PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
                         "PRAGMA wal_autocheckpoint=0; PRAGMA mmap_size=0; PRAGMA secure_delete=OFF;"
                         "PRAGMA cell_size_check=ON; PRAGMA temp_store=MEMORY; PRAGMA cache_size=" WRITER_CACHE ";",

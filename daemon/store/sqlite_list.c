@@ -30,7 +30,9 @@ static const char *const path_texts[] = {
                        "WHERE seq = ?3 AND seq < ?1" OF_TENANT "ORDER BY 1 DESC",
     [PATH_GROUP] = SCAN "INDEXED BY task_group WHERE tenant = ?2 AND grp = ?3 AND seq < ?1 ORDER BY seq DESC",
     [PATH_WAITING] =
-        SCAN "INDEXED BY task_waiting WHERE state < 3 AND state = ?3 AND seq < ?1" OF_TENANT "ORDER BY seq DESC",
+        SCAN "INDEXED BY task_waiting WHERE late IS NOT NULL AND state < 3 AND state = ?3 AND seq < ?1" OF_TENANT
+             "UNION ALL " SCAN "NOT INDEXED WHERE seq > (SELECT waits FROM listed) AND late IS NULL AND state = ?3"
+             " AND seq < ?1" OF_TENANT "ORDER BY 1 DESC",
 };
 
 #define CREATED_OFF_US INT64_C(60000000) /* how far the clock may have been set back between two submissions */
@@ -67,8 +69,9 @@ static const char *const single_texts[] = {
     [PAYLOAD] = SQLITE_PAYLOAD_SELECT,
     [BEGIN] = "BEGIN",
     [END] = "COMMIT",
-    [MANY_WAITING] = "SELECT count(*) FROM (SELECT 1 FROM task INDEXED BY task_waiting WHERE state < 3"
-                     " LIMIT " WAITING_SORT_MAX ")",
+    [MANY_WAITING] =
+        "SELECT count(*) FROM (SELECT 1 FROM task INDEXED BY task_waiting WHERE late IS NOT NULL AND state < 3"
+        " LIMIT " WAITING_SORT_MAX ")",
 };
 
 struct source {

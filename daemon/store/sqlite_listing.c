@@ -8,12 +8,20 @@
  *    the few rows behind it themselves (sqlite_list.c).
  * 2. A task whose sequence is not greater (ids are made before batches are formed) is entered with its own commit.
  * 3. After a crash the noted ones are found again: they are the rows behind `upto`.
+
+ * The index of unfinished tasks (task_waiting) is written in arrears, too: most tasks have ended long before anybody
+ * asks for it, and never touch it.
+ *
+ * 4. A task that does not begin with its row is in it at once (task.late).  Any other one is entered where it has not
+ *    ended when WAITS_STEP to twice as many tasks have come after it: up to the sequence `listed.waits` every
+ *    unfinished task is in the index, and the rows behind it are scanned (at the start, and for lists by state).
  * Called by sqlite_write.c and sqlite_purge.c, inside their transactions. */
 #include <stdlib.h>
 
 #include "store/sqlite_store.h"
 
 #define LISTING_STEP 4096
+#define WAITS_STEP (2 * (size_t)LISTING_STEP)
 
 static int by_tenant(const void *a, const void *b)
 {
@@ -37,12 +45,27 @@ static bool note(struct sqlite_listing *listing, int64_t tenant, int64_t seq)
     return true;
 }
 
+static int read_marks(struct sqlite_store *store)
+{
+    struct sqlite_listing *listing = &store->listing;
+    sqlite3_stmt *stmt = store->statements[STATEMENT_LISTED_GET];
+    int rc = sqlite3_step(stmt);
+    if (rc == SQLITE_ROW) {
+        listing->upto = listing->waits_next = sqlite3_column_int64(stmt, 0);
+        listing->waits = sqlite3_column_int64(stmt, 1);
+    }
+    int reset = sqlite3_reset(stmt);
+    if (rc == SQLITE_ROW)
+        return SQLITE_OK;
+    return rc == SQLITE_DONE ? SQLITE_CORRUPT : reset;
+}
+
 int sqlite_listing_init(struct sqlite_store *store)
 {
     struct sqlite_listing *listing = &store->listing;
-    int rc = sqlite_db_number(store->db, "SELECT upto FROM listed", &listing->upto);
+    int rc = read_marks(store);
     if (rc != SQLITE_OK)
-        return rc == SQLITE_DONE ? SQLITE_CORRUPT : rc;
+        return rc;
     sqlite3_stmt *stmt = store->statements[STATEMENT_UNLISTED];
     (void)sqlite3_bind_int64(stmt, 1, listing->upto);
     while ((rc = sqlite3_step(stmt)) == SQLITE_ROW)
@@ -67,7 +90,34 @@ void sqlite_listing_mark(struct sqlite_store *store)
     struct sqlite_listing *listing = &store->listing;
     listing->n_before = listing->n;
     listing->upto_before = listing->upto;
+    listing->waits_before = listing->waits;
+    listing->waits_next_before = listing->waits_next;
+    listing->since_before = listing->since;
     listing->written = false;
+}
+
+/* Lets task_waiting go on, where enough tasks have come.  `upto`: how far the listing goes now. */
+static int enter_waiting(struct sqlite_store *store, int64_t upto)
+{
+    struct sqlite_listing *listing = &store->listing;
+    listing->since += listing->n;
+    if (listing->since < WAITS_STEP)
+        return SQLITE_DONE;
+    sqlite3_stmt *stmt = store->statements[STATEMENT_LATE];
+    (void)sqlite3_bind_int64(stmt, 1, listing->waits);
+    (void)sqlite3_bind_int64(stmt, 2, listing->waits_next);
+    int rc = sqlite_db_run(stmt);
+    listing->waits = listing->waits_next;
+    listing->waits_next = upto;
+    listing->since = 0;
+    return rc;
+}
+
+bool sqlite_listing_waits(const struct sqlite_store *store, const struct store_change *change)
+{
+    if (task_state_final(change->status.state))
+        return false;
+    return change->status.state != TASK_RUNNING || sqlite_id_seq(change->id) <= store->listing.waits;
 }
 
 int sqlite_listing_enter(struct sqlite_store *store, bool all)
@@ -83,10 +133,13 @@ int sqlite_listing_enter(struct sqlite_store *store, bool all)
         rc = enter(store, listing->some_gone ? STATEMENT_LIST_CHECKED : STATEMENT_LIST, task->tenant, task->seq);
         upto = task->seq > upto ? task->seq : upto;
     }
+    if (rc == SQLITE_DONE)
+        rc = enter_waiting(store, upto);
     if (rc != SQLITE_DONE)
         return rc;
     sqlite3_stmt *stmt = store->statements[STATEMENT_LISTED];
     (void)sqlite3_bind_int64(stmt, 1, upto);
+    (void)sqlite3_bind_int64(stmt, 2, listing->waits);
     rc = sqlite_db_run(stmt);
     listing->upto = upto;
     listing->written = true;
@@ -114,6 +167,9 @@ void sqlite_listing_end(struct sqlite_store *store, bool committed)
     if (!committed) {
         listing->n = listing->n_before;
         listing->upto = listing->upto_before;
+        listing->waits = listing->waits_before;
+        listing->waits_next = listing->waits_next_before;
+        listing->since = listing->since_before;
     } else if (listing->written) {
         size_t left = listing->n - listing->n_before; /* noted since */
         for (size_t i = 0; i < left; i++)

@@ -217,7 +217,7 @@ static void bind_status(sqlite3_stmt *stmt, const struct task_status *status)
 }
 
 unsigned sqlite_row_bind(sqlite3_stmt *insert, const struct store_change *change, int64_t tenant, int64_t name,
-                         struct sqlite_row_scratch *scratch)
+                         bool late, struct sqlite_row_scratch *scratch)
 {
     const struct task_spec *spec = change->spec;
     (void)sqlite3_clear_bindings(insert);
@@ -243,6 +243,7 @@ unsigned sqlite_row_bind(sqlite3_stmt *insert, const struct store_change *change
     bind_ties(insert, spec);
     if (!task_state_final(change->status.state))
         (void)sqlite3_bind_zeroblob(insert, COLUMN_ROOM + 1, SQLITE_ROOM);
+    bind_if(insert, COLUMN_LATE, late);
     bind_number(insert, COLUMN_ASIDE, aside);
     return aside;
 }

@@ -60,7 +60,8 @@ enum sqlite_column {
     COLUMN_GROUP,
     COLUMN_AFTER_GROUP,
     COLUMN_UNIQUE,
-    COLUMN_ROOM,                      /* INSERT alone */
+    COLUMN_ROOM, /* INSERT alone, as the next */
+    COLUMN_LATE,
     COLUMN_TENANT_TEXT = COLUMN_ROOM, /* SELECT alone, as the next */
     COLUMN_NAME_TEXT
 };
@@ -115,9 +116,10 @@ struct slice sqlite_outcome_body(const struct task_outcome *outcome, enum sqlite
 unsigned sqlite_outcome_aside(const struct task_outcome *outcome);
 struct slice sqlite_spec_body(const struct task_spec *spec, enum sqlite_body kind);
 
-/* Binds every column of an INSERT; returns the bits of the bodies that must go to `payload`. */
+/* Binds every column of an INSERT; returns the bits of the bodies that must go to `payload`.  `late`: whether the row
+ * goes to the index of waiting tasks at once. */
 unsigned sqlite_row_bind(sqlite3_stmt *insert, const struct store_change *change, int64_t tenant, int64_t name,
-                         struct sqlite_row_scratch *scratch);
+                         bool late, struct sqlite_row_scratch *scratch);
 
 struct slice sqlite_column_slice(sqlite3_stmt *row, int column); /* good until the next step or reset */
 

@@ -30,10 +30,13 @@ struct sqlite_listing { /* sqlite_listing.c: tasks that the listing on disk does
     struct sqlite_listed *noted;
     size_t n, cap;
     int64_t upto;
-    bool some_gone; /* some of the noted ones were deleted since */
+    int64_t waits, waits_next; /* how far task_waiting goes, and how far it will go next */
+    size_t since;              /* entered since `waits` went on */
+    bool some_gone;            /* some of the noted ones were deleted since */
     /* of the transaction in progress */
     size_t n_before;
-    int64_t upto_before;
+    int64_t upto_before, waits_before, waits_next_before;
+    size_t since_before;
     bool written;
 };
 
@@ -83,6 +86,8 @@ int sqlite_listing_init(struct sqlite_store *store);
 void sqlite_listing_mark(struct sqlite_store *store);
 int sqlite_listing_enter(struct sqlite_store *store, bool all); /* enters what was noted, where it is enough or `all` */
 int sqlite_listing_add(struct sqlite_store *store, int64_t tenant, int64_t seq);
+/* Is the row, as the change leaves it, to be in task_waiting now, and not only once the listing has passed it? */
+bool sqlite_listing_waits(const struct sqlite_store *store, const struct store_change *change);
 int sqlite_listing_remove(struct sqlite_store *store, int64_t tenant, int64_t seq);
 void sqlite_listing_end(struct sqlite_store *store, bool committed);
 void sqlite_listing_release(struct sqlite_store *store);

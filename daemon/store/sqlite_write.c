@@ -211,7 +211,8 @@ static int apply_insert(struct sqlite_store *store, struct store_change *change)
         return rc;
     struct sqlite_row_scratch scratch;
     sqlite3_stmt *stmt = store->statements[STATEMENT_INSERT];
-    unsigned aside = sqlite_row_bind(stmt, change, tenant, name, &scratch);
+    bool late = sqlite_listing_waits(store, change);
+    unsigned aside = sqlite_row_bind(stmt, change, tenant, name, late, &scratch);
     rc = sqlite_db_run(stmt);
     if (rc == SQLITE_CONSTRAINT_PRIMARYKEY || rc == SQLITE_CONSTRAINT_ROWID) {
         change->result = STORE_FENCED; /* the id is taken: nothing of this change is written */
@@ -255,11 +256,14 @@ static void bind_update(sqlite3_stmt *stmt, const struct store_change *change)
         (void)sqlite3_bind_double(stmt, 11, (double)status->progress);
 }
 
-static unsigned bind_outcome(sqlite3_stmt *stmt, const struct store_change *change)
+static unsigned bind_outcome(struct sqlite_store *store, sqlite3_stmt *stmt, const struct store_change *change)
 {
     unsigned aside = 0;
-    if (!task_state_final(change->status.state))
+    if (!task_state_final(change->status.state)) {
         (void)sqlite3_bind_zeroblob(stmt, 16, SQLITE_ROOM);
+        if (sqlite_listing_waits(store, change))
+            (void)sqlite3_bind_int64(stmt, 17, 1);
+    }
     if (change->outcome) {
         aside = sqlite_outcome_aside(change->outcome);
         (void)sqlite3_bind_int64(stmt, 12, sqlite_outcome_pack(change->outcome));
@@ -364,7 +368,7 @@ static int apply_update(struct sqlite_store *store, struct store_change *change)
     }
     sqlite3_stmt *stmt = store->statements[ending ? STATEMENT_UPDATE_OUTCOME : STATEMENT_UPDATE];
     bind_update(stmt, change);
-    unsigned aside = ending ? bind_outcome(stmt, change) : 0;
+    unsigned aside = ending ? bind_outcome(store, stmt, change) : 0;
     int rc = sqlite_db_run(stmt);
     if (rc != SQLITE_DONE)
         return rc;

@@ -364,8 +364,15 @@ static void test_newer_schema_is_refused(void **state)
     place_close(place);
     run_sql(place, "PRAGMA user_version=999");
     assert_refused(place, NULL, "schema is version 999");
-    run_sql(place, "PRAGMA user_version=4");
+    run_sql(place, "PRAGMA user_version=5");
     place_open(place);
+}
+
+static int count_waiting(void *arg, const struct store_waiting *task)
+{
+    (void)task;
+    *(unsigned *)arg += 1;
+    return 0;
 }
 
 static void test_older_schema_is_upgraded(void **state)
@@ -374,12 +381,18 @@ static void test_older_schema_is_upgraded(void **state)
     struct task_spec *spec = spec_plain("acme", "work");
     must_insert(place, spec, status_queued(spec));
     place_close(place);
-    run_sql(place, "DROP TABLE schedule; DROP INDEX task_group; DROP TABLE uniq; ALTER TABLE task DROP COLUMN preds;"
+    run_sql(place, "DROP INDEX task_waiting; ALTER TABLE task DROP COLUMN late; ALTER TABLE listed DROP COLUMN waits;"
+                   "CREATE INDEX task_waiting ON task(run_at, seq, lo, state, tenant, name, tries, cancel, limits,"
+                   " deadline, expires) WHERE state < 3;"
+                   "DROP TABLE schedule; DROP INDEX task_group; DROP TABLE uniq; ALTER TABLE task DROP COLUMN preds;"
                    "ALTER TABLE task DROP COLUMN grp; ALTER TABLE task DROP COLUMN after_grp;"
                    "ALTER TABLE task DROP COLUMN unique_key; ALTER TABLE task DROP COLUMN callback;"
                    "DROP TABLE attempt; DROP TABLE note; DROP TABLE log;"
                    "PRAGMA user_version=1"); /* as the first version left it */
     place_open(place);
+    unsigned waiting = 0;
+    assert_int_equal(place->store->ops->each_waiting(place->store, count_waiting, &waiting), STORE_OK);
+    assert_int_equal(waiting, 1);
     struct task_status backoff = status_queued(spec);
     struct task_attempt ended = {.number = 0, .finished_us = START_US};
     struct store_change change = change_update(spec, TASK_QUEUED, 0, backoff);
