@@ -77,6 +77,7 @@ void on_delete_all(struct visit *visit);
 /* schedules.c */
 void on_list_schedules(struct visit *visit);
 void on_get_schedule(struct visit *visit);
+void on_create_schedule(struct visit *visit);
 void on_put_schedule(struct visit *visit);
 void on_delete_schedule(struct visit *visit);
 void on_pause_schedule(struct visit *visit);

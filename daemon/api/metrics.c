@@ -4,6 +4,7 @@
 #include "api/calls.h"
 #include "base/thread.h"
 #include "config.h"
+#include "schedule/schedules.h"
 #include "telemetry/exposition.h"
 #include "telemetry/process.h"
 
@@ -117,6 +118,16 @@ static void write_store(struct exposition *x, const struct engine_stats *engine)
     one(x, METRIC_HOLDS_DRAINING, engine->held);
 }
 
+static void write_schedules(struct exposition *x, struct schedules *schedules)
+{
+    struct schedules_stats stats;
+    schedules_get_stats(schedules, &stats);
+    exposition_family(x, METRIC_SCHEDULE_TIMES);
+    exposition_number(x, stats.fired, LABELS({"result", "fired"}));
+    exposition_number(x, stats.missed, LABELS({"result", "missed"}));
+    exposition_number(x, stats.refused, LABELS({"result", "refused"}));
+}
+
 static void write_context(struct exposition *x, const struct engine_stats *engine)
 {
     satchel_counts counts = {.struct_size = sizeof counts};
@@ -170,6 +181,7 @@ void on_metrics(struct visit *visit)
     write_tasks(&x, telemetry->metrics, &engine);
     write_tenants(&x, telemetry->metrics);
     write_http(&x, telemetry->server);
+    write_schedules(&x, visit->api->schedules);
     write_store(&x, &engine);
     write_context(&x, &engine);
     write_spans(&x, telemetry);

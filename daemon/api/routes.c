@@ -28,6 +28,7 @@ static const struct route routes[] = {
     ROUTE(POST, "/v1/tasks:retry", "retryTasks", ROUTE_TENANT, on_retry_all),
     ROUTE(POST, "/v1/tasks:delete", "deleteTasks", ROUTE_TENANT, on_delete_all),
     ROUTE(GET, "/v1/schedules", "listSchedules", ROUTE_TENANT, on_list_schedules),
+    ROUTE(POST, "/v1/schedules", "createSchedule", ROUTE_TENANT | ROUTE_JSON, on_create_schedule),
     ROUTE(GET, "/v1/schedules/{id}", "getSchedule", ROUTE_TENANT, on_get_schedule),
     ROUTE(PUT, "/v1/schedules/{id}", "putSchedule", ROUTE_TENANT | ROUTE_JSON, on_put_schedule),
     ROUTE(DELETE, "/v1/schedules/{id}", "deleteSchedule", ROUTE_TENANT, on_delete_schedule),

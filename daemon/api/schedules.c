@@ -8,8 +8,11 @@
 
 #include "api/calls.h"
 #include "base/clock.h"
+#include "proto/json_in.h"
+#include "proto/json_out.h"
 
 #define NEXT_MAX 100u
+#define MEMBERS_MAX 64u
 
 struct schedule_call {
     struct api_call call; /* first */
@@ -157,17 +160,15 @@ static bool answer_put(struct api_call *call, struct http_exchange *exchange)
     return true;
 }
 
-void on_put_schedule(struct visit *visit)
+static void put_schedule(struct visit *visit, struct slice definition)
 {
     struct problem problem;
     char *body, *submission;
-    if (!visit_read_nothing(visit))
-        return;
     struct schedule_call *own = begin(visit, true, answer_put);
     if (!own)
         return;
-    if (schedule_definition_parse(visit->request->body, visit->registry, slice_str(visit->caller.tenant),
-                                  &own->definition, &problem) < 0) {
+    if (schedule_definition_parse(definition, visit->registry, slice_str(visit->caller.tenant), &own->definition,
+                                  &problem) < 0) {
         visit_fail(visit, &problem);
         call_release(&own->call);
         return;
@@ -181,6 +182,75 @@ void on_put_schedule(struct visit *visit)
     }
     own->row.paused = own->definition.paused;
     post(own, visit->exchange);
+}
+
+void on_put_schedule(struct visit *visit)
+{
+    if (visit_read_nothing(visit))
+        put_schedule(visit, visit->request->body);
+}
+
+static void refuse_name(struct visit *visit, const char *why)
+{
+    struct problem problem = {0};
+    problem_add(&problem, PROBLEM_INVALID_SUBMISSION, "/name", "%s", why);
+    visit_fail(visit, &problem);
+}
+
+/* The definition without its name, as the bytes it is. */
+static void without_name(struct slice body, struct buf *out)
+{
+    struct json_member members[MEMBERS_MAX];
+    size_t n = json_in_members(body, members, MEMBERS_MAX);
+    struct json_out j = json_out_to(out);
+    json_out_begin_object(&j);
+    for (size_t i = 0; i < n && i < MEMBERS_MAX; i++) {
+        if (slice_eq_str(members[i].name, "name"))
+            continue;
+        json_out_key_slice(&j, members[i].name);
+        json_out_raw(&j, members[i].value);
+    }
+    json_out_end_object(&j);
+}
+
+/* With its name among its members; never in the place of another one. */
+void on_create_schedule(struct visit *visit)
+{
+    char error[JSON_IN_ERROR_SIZE], name[SCHEDULE_NAME_MAX + 1];
+    struct problem problem = {0};
+    struct slice body = visit->request->body;
+    struct buf definition = BUF_INIT;
+    if (!visit_read_nothing(visit))
+        return;
+    json_t *root = json_in_load(body, (int)registry_config(visit->registry)->max_json_depth, error);
+    if (!root) {
+        problem_set(&problem, PROBLEM_MALFORMED_JSON, "The body is not acceptable JSON: %s.", error);
+        visit_fail(visit, &problem);
+        return;
+    }
+    const json_t *given = json_object_get(root, "name");
+    const char *text = json_string_value(given);
+    bool good = text && schedule_name_is_valid(slice_str(text)) && json_in_members(body, NULL, 0) <= MEMBERS_MAX;
+    (void)snprintf(name, sizeof name, "%s", good ? text : "");
+    json_decref(root);
+    if (!good) {
+        refuse_name(visit, "is required: 1 to 64 of a-z 0-9 . _ - that begin with a letter or a digit");
+        return;
+    }
+    visit->task = slice_str(name);
+    if (schedules_find(visit->api->schedules, visit->caller.tenant, visit->task) == SCHEDULE_OF_API) {
+        problem_set(&problem, PROBLEM_STATE_CONFLICT, "There is a schedule of this name; PUT replaces it.");
+        visit_fail(visit, &problem);
+        return;
+    }
+    without_name(body, &definition);
+    if (buf_ok(&definition)) {
+        put_schedule(visit, buf_slice(&definition));
+    } else {
+        problem_set(&problem, PROBLEM_OVERLOADED, "There is no memory for this request; try again later.");
+        visit_fail(visit, &problem);
+    }
+    buf_release(&definition);
 }
 
 static void set_paused(struct visit *visit, bool paused)

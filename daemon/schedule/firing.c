@@ -135,6 +135,15 @@ static enum fired fire_for_each(struct schedules *s, const struct firing *firing
 
 /* ---- a turn ---- */
 
+/* What lies before this, and was not dealt with, is missed. */
+static int64_t missed_until(const struct schedules *s, const struct schedule_definition *d, int64_t now_us)
+{
+    int64_t late = now_us - SCHEDULE_GRACE_US, before = s->started_us < now_us ? s->started_us : now_us;
+    if (!d->once)
+        before -= SCHEDULE_RESTART_GRACE_US;
+    return late > before ? late : before;
+}
+
 /* The next time to be dealt with, in the order of time.  Missed ones are counted and passed over here. */
 static bool take_due_locked(struct schedules *s, struct schedule *one, int64_t now_us, struct firing *ret)
 {
@@ -146,7 +155,7 @@ static bool take_due_locked(struct schedules *s, struct schedule *one, int64_t n
         one->last_us = now_us > one->last_us ? now_us : one->last_us; /* what passes meanwhile is not missed */
         return false;
     }
-    if (cron_last(&d->cron, d->zone, one->last_us, now_us - SCHEDULE_GRACE_US, 1000000, &last, &missed)) {
+    if (cron_last(&d->cron, d->zone, one->last_us, missed_until(s, d, now_us), 1000000, &last, &missed)) {
         bool make_up = d->once;
         one->missed += missed - make_up;
         s->stats.missed += missed - make_up;
@@ -230,6 +239,7 @@ void *schedule_thread(void *arg)
     struct schedules *s = arg;
     struct firing *firings = calloc(TURN_MAX, sizeof *firings);
     (void)pthread_mutex_lock(&s->lock);
+    s->started_us = clock_wall_us();
     while (!s->stopping && firings) {
         size_t n = 0;
         int64_t now_us = clock_wall_us();

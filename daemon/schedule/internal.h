@@ -40,6 +40,7 @@ struct schedules {
     struct schedule *first;
     struct kept *kept;
     struct schedules_stats stats;
+    int64_t started_us; /* the wall clock when the thread began to look */
     bool stopping;
 };
 

@@ -286,8 +286,10 @@ static void write_time(struct json_out *j, const char *key, int64_t us)
 
 static void write_next(struct json_out *j, const struct schedule *one, unsigned n)
 {
-    int64_t at = clock_wall_us();
+    int64_t at = clock_wall_us(), first;
     at = at > one->last_us ? at : one->last_us;
+    bool comes = !one->paused && cron_next(&one->definition.cron, one->definition.zone, at, &first);
+    write_time(j, "next_at", comes ? first : 0);
     json_out_key(j, "next");
     json_out_begin_array(j);
     for (unsigned i = 0; i < n && !one->paused && cron_next(&one->definition.cron, one->definition.zone, at, &at); i++)

@@ -2,8 +2,9 @@
  *
  * A firing is an ordinary submission with an idempotency key made of schedule, tenant and time, written in one commit
  * with the schedule's last time: whatever crashes in between, and however many nodes look at the clock, it is one task.
- * Times that passed while nobody was there (or while the clock was set forward) by more than SCHEDULE_GRACE are missed:
- * left out, or, where the schedule says "once", made up for by one firing for the last of them.
+ * Times that passed before this process began to look are missed, and those that it is more than SCHEDULE_GRACE late for
+ * (the clock was set forward): left out, or, where the schedule says "once", made up for by one firing for the last of
+ * them.
  *
  * Thread: everything from any; a lock guards the table, and nothing blocks under it. */
 #ifndef SATCHEL_SCHEDULE_SCHEDULES_H
@@ -14,6 +15,7 @@
 
 #define SCHEDULES_PER_TENANT_MAX 1000u
 #define SCHEDULE_GRACE_US INT64_C(60000000)
+#define SCHEDULE_RESTART_GRACE_US INT64_C(1000000) /* so that a quick restart need not lose one that is skipped */
 
 struct schedules;
 

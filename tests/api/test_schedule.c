@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -174,6 +176,88 @@ static void one_task_a_time_over_crashes(void **state)
     json_decref(list);
 }
 
+/* A time that passes while the daemon does not run, by a few seconds: each policy does what it says. */
+static void what_is_missed(void **state)
+{
+    (void)state;
+    static const char *const policies[] = {"skip", "once"};
+    char body[256], target[64];
+    struct tm date;
+    time_t at = time(NULL) + 2;
+    (void)gmtime_r(&at, &date);
+    for (int i = 0; i < 2; i++) {
+        (void)snprintf(body, sizeof body,
+                       "{\"cron\":\"%d %d %d * * *\",\"task\":\"satchel.noop\",\"missed\":\"%s\","
+                       "\"labels\":{\"by\":\"%s\"}}",
+                       date.tm_sec, date.tm_min, date.tm_hour, policies[i], policies[i]);
+        (void)snprintf(target, sizeof target, "/v1/schedules/%s", policies[i]);
+        json_decref(call("PUT", target, MINE, body, 201));
+    }
+    satcheld_kill(&d);
+    assert_true(time(NULL) < at);
+    while (time(NULL) < at + 2) /* more than a second later */
+        (void)usleep(20000);
+    satcheld_start(&d);
+    wait_for_tasks("by:once", MINE, 1);
+    json_t *list = tasks_of("by:once", MINE);
+    assert_int_equal(json_array_size(list), 1);
+    json_decref(list);
+    list = tasks_of("by:skip", MINE);
+    assert_int_equal(json_array_size(list), 0);
+    json_decref(list);
+    json_t *skipped = call("GET", "/v1/schedules/skip", MINE, NULL, 200);
+    expect_number(skipped, "times_missed", 1);
+    json_decref(skipped);
+    struct answer answer = {0};
+    ask(&d, &answer, "GET", "/metrics", NULL, NULL);
+    assert_non_null(strstr(answer.body, "satchel_schedule_times_total{result=\"missed\"} "));
+    assert_null(strstr(answer.body, "satchel_schedule_times_total{result=\"missed\"} 0\n"));
+    assert_null(strstr(answer.body, "satchel_schedule_times_total{result=\"fired\"} 0\n"));
+    answer_release(&answer);
+    for (int i = 0; i < 2; i++) {
+        (void)snprintf(target, sizeof target, "/v1/schedules/%s", policies[i]);
+        json_decref(call("DELETE", target, MINE, NULL, 204));
+    }
+}
+
+static void made_with_its_name(void **state)
+{
+    (void)state;
+    static const char body[] = "{\"name\":\"posted\",\"cron\":\"0 3 * * "
+                               "*\",\"timezone\":\"Europe/Berlin\",\"task\":\"satchel.echo\",\"args\":[1.50]}";
+    json_t *made = call("POST", "/v1/schedules", MINE, body, 201);
+    expect_text(made, "name", "posted");
+    expect_json(json_object_get(made, "args"), "[1.50]");
+    assert_string_equal(text_of(made, "next_at"), json_string_value(json_array_get(json_object_get(made, "next"), 0)));
+    json_decref(made);
+    json_decref(call("POST", "/v1/schedules", MINE, body, 409));
+    json_decref(call("POST", "/v1/schedules", OTHER, body, 201)); /* each tenant has its own */
+    json_decref(call("DELETE", "/v1/schedules/posted", OTHER, NULL, 204));
+    json_t *paused = call("POST", "/v1/schedules/posted:pause", MINE, NULL, 200);
+    assert_true(json_is_null(json_object_get(paused, "next_at")));
+    json_decref(paused);
+    json_decref(call("DELETE", "/v1/schedules/posted", MINE, NULL, 204));
+    static const char *const nameless[] = {"{}",
+                                           "[]",
+                                           "7",
+                                           "{\"name\":7}",
+                                           "{\"name\":\"\"}",
+                                           "{\"name\":\"No\"}",
+                                           "{\"cron\":\"* * * * *\",\"task\":\"satchel.noop\"}"};
+    for (size_t i = 0; i < sizeof nameless / sizeof nameless[0]; i++) {
+        json_t *problem = call("POST", "/v1/schedules", MINE, nameless[i], 422);
+        expect_pointer(problem, "/name");
+        json_decref(problem);
+    }
+    json_decref(call("POST", "/v1/schedules", MINE, "{\"name\":", 400));
+    json_decref(call("POST", "/v1/schedules", MINE,
+                     "{\"name\":\"each\",\"cron\":\"* * * * *\",\"task\":\"satchel.noop\"}", 409));
+    json_t *problem =
+        call("POST", "/v1/schedules", MINE, "{\"name\":\"x\",\"cron\":\"* * *\",\"task\":\"satchel.noop\"}", 422);
+    expect_pointer(problem, "/cron");
+    json_decref(problem);
+}
+
 static void what_is_configured_stays(void **state)
 {
     (void)state;
@@ -251,6 +335,8 @@ int main(void)
         cmocka_unit_test(a_schedule_fires),
         cmocka_unit_test(it_rests_and_goes_on),
         cmocka_unit_test(one_task_a_time_over_crashes),
+        cmocka_unit_test(what_is_missed),
+        cmocka_unit_test(made_with_its_name),
         cmocka_unit_test(what_is_configured_stays),
         cmocka_unit_test(a_reload_takes_up_what_is_configured),
         cmocka_unit_test(deleted_is_gone),
