@@ -274,7 +274,7 @@ static void remember(struct engine *e, struct change *change, struct entry *entr
                                  .status = change->row.status,
                                  .outcome = change->outcome,
                                  .note = entry->live ? entry->live->note : NULL};
-    recent_put(e->recent, &record);
+    recent_put(e->recent, &record, entry->live && entry->live->waiters);
 }
 
 static bool is_cold(const struct engine *e, const struct entry *entry)

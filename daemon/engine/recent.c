@@ -1,4 +1,6 @@
-/* Per shard a ring of records (the oldest makes room) and a chained hash over it.  Bounded by count and bytes. */
+/* Per shard a ring of records (the oldest makes room) and a chained hash over it.  Bounded by count and bytes.
+ * An end that somebody was waiting for displaces nobody: it has been told, and letting go of what was kept long ago is
+ * most of what keeping costs, since it lies in no processor's cache any more. */
 #include "engine/recent.h"
 
 #include <pthread.h>
@@ -7,12 +9,12 @@
 
 #define SHARDS 8u
 #define RING 4096u /* records a shard */
-#define NONE UINT16_MAX
+#define NONE 0u    /* what a chain has is the ring's index + 1 */
 
 struct slot {
     struct task_record record; /* spec NULL: empty */
     size_t bytes;
-    uint16_t next; /* in its hash chain */
+    uint16_t next; /* in its hash chain: index + 1 */
 };
 
 struct shard {
@@ -56,12 +58,11 @@ struct recent *recent_new(size_t max_bytes, int64_t retain_us)
         struct shard *shard = &recent->shards[i];
         (void)pthread_mutex_init(&shard->lock, NULL);
         shard->ring = calloc(RING, sizeof *shard->ring); /* untouched pages cost nothing */
-        shard->heads = malloc(RING * sizeof *shard->heads);
+        shard->heads = calloc(RING, sizeof *shard->heads);
         if (!shard->ring || !shard->heads) {
             recent_free(recent);
             return NULL;
         }
-        memset(shard->heads, 0xff, RING * sizeof *shard->heads);
     }
     return recent;
 }
@@ -70,8 +71,8 @@ static void unlink_slot(struct shard *shard, uint16_t index)
 {
     struct slot *slot = &shard->ring[index];
     uint16_t *at = &shard->heads[hash_of(slot->record.spec->id) & (RING - 1)];
-    while (*at != index)
-        at = &shard->ring[*at].next;
+    while (*at != index + 1u)
+        at = &shard->ring[*at - 1].next;
     *at = slot->next;
     shard->bytes -= slot->bytes;
     task_record_release(&slot->record);
@@ -100,15 +101,16 @@ void recent_free(struct recent *recent)
     free(recent);
 }
 
-static uint16_t find_locked(struct shard *shard, struct task_id id)
+static struct slot *find_locked(struct shard *shard, struct task_id id)
 {
-    uint16_t index = shard->heads[hash_of(id) & (RING - 1)];
-    while (index != NONE && !task_id_equal(shard->ring[index].record.spec->id, id))
-        index = shard->ring[index].next;
-    return index;
+    for (unsigned at = shard->heads[hash_of(id) & (RING - 1)]; at != NONE; at = shard->ring[at - 1].next)
+        if (task_id_equal(shard->ring[at - 1].record.spec->id, id))
+            return &shard->ring[at - 1];
+    return NULL;
 }
 
-void recent_put(struct recent *recent, const struct task_record *record)
+/* It is not there: a task that has ended goes on only through a retry, which drops it. */
+void recent_put(struct recent *recent, const struct task_record *record, bool was_told)
 {
     struct shard *shard = shard_of(recent, record->spec->id);
     size_t bytes = record->spec->size + sizeof(struct slot) + 256;
@@ -117,9 +119,11 @@ void recent_put(struct recent *recent, const struct task_record *record)
     if (bytes > recent->max_bytes / 4)
         return;
     (void)pthread_mutex_lock(&shard->lock);
-    uint16_t known = find_locked(shard, record->spec->id);
-    if (known != NONE)
-        unlink_slot(shard, known);
+    bool full = shard->count == RING || shard->bytes + bytes > recent->max_bytes;
+    if (full && was_told) {
+        (void)pthread_mutex_unlock(&shard->lock);
+        return;
+    }
     while (shard->count && (shard->count == RING || shard->bytes + bytes > recent->max_bytes))
         drop_oldest(shard);
     uint16_t index = (uint16_t)((shard->oldest + shard->count) % RING);
@@ -128,7 +132,7 @@ void recent_put(struct recent *recent, const struct task_record *record)
     (void)task_spec_ref(record->spec);
     (void)task_outcome_ref(record->outcome);
     (void)blob_ref(record->note);
-    *head = index;
+    *head = (uint16_t)(index + 1);
     shard->count++;
     shard->bytes += bytes;
     (void)pthread_mutex_unlock(&shard->lock);
@@ -138,9 +142,9 @@ void recent_drop(struct recent *recent, struct task_id id)
 {
     struct shard *shard = shard_of(recent, id);
     (void)pthread_mutex_lock(&shard->lock);
-    uint16_t index = find_locked(shard, id);
-    if (index != NONE)
-        unlink_slot(shard, index);
+    const struct slot *slot = find_locked(shard, id);
+    if (slot)
+        unlink_slot(shard, (uint16_t)(slot - shard->ring));
     (void)pthread_mutex_unlock(&shard->lock);
 }
 
@@ -156,11 +160,11 @@ bool recent_find(struct recent *recent, struct task_id id, struct slice tenant, 
 {
     struct shard *shard = shard_of(recent, id);
     (void)pthread_mutex_lock(&shard->lock);
-    uint16_t index = find_locked(shard, id);
-    bool found = index != NONE && (!tenant.data || slice_eq(tenant, shard->ring[index].record.spec->tenant)) &&
-                 !kept_long_enough(recent, &shard->ring[index].record, now_us);
+    const struct slot *slot = find_locked(shard, id);
+    bool found = slot && (!tenant.data || slice_eq(tenant, slot->record.spec->tenant)) &&
+                 !kept_long_enough(recent, &slot->record, now_us);
     if (found) {
-        *ret = shard->ring[index].record;
+        *ret = slot->record;
         (void)task_spec_ref(ret->spec);
         (void)task_outcome_ref(ret->outcome);
         (void)blob_ref(ret->note);

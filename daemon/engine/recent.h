@@ -9,10 +9,11 @@ struct recent;
 
 /* `retain_us`: how long tasks are kept that say nothing else; 0: for ever.  NULL: no memory. */
 struct recent *recent_new(size_t max_bytes, int64_t retain_us);
-void recent_set_retain(struct recent *recent, int64_t retain_us);         /* any thread */
-void recent_free(struct recent *recent);                                  /* NULL is fine */
-void recent_put(struct recent *recent, const struct task_record *record); /* takes references of its own */
-void recent_drop(struct recent *recent, struct task_id id);               /* retried or deleted */
+void recent_set_retain(struct recent *recent, int64_t retain_us); /* any thread */
+void recent_free(struct recent *recent);                          /* NULL is fine */
+/* Takes references of its own.  `was_told`: whoever waited gets it anyway, so it is kept only where there is room. */
+void recent_put(struct recent *recent, const struct task_record *record, bool was_told);
+void recent_drop(struct recent *recent, struct task_id id); /* retried or deleted */
 /* `tenant` data NULL: any.  What was kept long enough by now_us is not found.  The caller releases *ret. */
 bool recent_find(struct recent *recent, struct task_id id, struct slice tenant, int64_t now_us,
                  struct task_record *ret);
