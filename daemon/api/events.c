@@ -4,8 +4,9 @@
  *   progress  {"attempt", "progress", "message"?}
  *   log       {"offset", "text", "dropped"?}
  *
- * An event's id is ATTEMPT.STATE.OFFSET: what was told of the state and how far the log was.  Last-Event-ID resumes
- * there: of the states in between the last one is told, of the log every byte that is kept. */
+ * An event's id is ATTEMPT.STATE.OFFSET.PROGRESS: what was told of the state, how far the log was, and a hash of the
+ * progress that was told.  Last-Event-ID resumes there: of the states and the progress in between the last one is told,
+ * of the log every byte that is kept. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -14,19 +15,15 @@
 
 struct events {
     struct follow follow;
-    bool told; /* some state was: the next three say which */
+    bool told; /* some state was: the next two say which */
     uint32_t attempt;
     enum task_state state;
-    uint16_t lost;
-    float progress; /* negative: none was told */
-    struct blob *note;
+    uint32_t progress; /* a hash of what was told last; 0: nothing */
 };
 
 static void release_events(struct api_call *call)
 {
-    struct events *own = (struct events *)call;
-    blob_unref(own->note);
-    free(own);
+    free(call);
 }
 
 /* ---- one event ---- */
@@ -35,8 +32,8 @@ static void write_event(const struct events *own, struct http_exchange *exchange
                         const struct buf *data, uint64_t log_end)
 {
     struct buf text = BUF_INIT;
-    buf_printf(&text, "event: %s\nid: %u.%s.%llu\ndata: ", name, own->attempt, task_state_name(own->state),
-               (unsigned long long)log_end);
+    buf_printf(&text, "event: %s\nid: %u.%s.%llu.%x\ndata: ", name, own->attempt, task_state_name(own->state),
+               (unsigned long long)log_end, own->progress);
     buf_append_slice(&text, buf_slice(data));
     buf_append_str(&text, "\n\n");
     if (buf_ok(&text) && buf_ok(data))
@@ -48,27 +45,38 @@ static void tell_state(struct events *own, struct http_exchange *exchange, const
                        uint64_t log_end)
 {
     const struct task_status *status = &read->record.status;
-    if (own->told && own->state == status->state && own->attempt == status->attempt && own->lost == status->lost)
+    if (own->told && own->state == status->state && own->attempt == status->attempt)
         return;
     own->told = true;
     own->state = status->state;
     own->attempt = status->attempt;
-    own->lost = status->lost;
     struct buf *data = scratch();
     struct json_out j = json_out_to(data);
     task_render_event(&read->record, &j);
     write_event(own, exchange, "state", data, log_end);
 }
 
+static uint32_t hash_progress(const struct task_record *record)
+{
+    struct slice note = blob_slice(record->note);
+    uint32_t bits, hash = 0x811c9dc5u; /* FNV-1a */
+    float progress = record->status.progress;
+    memcpy(&bits, &progress, sizeof bits);
+    for (int i = 0; i < 4; i++)
+        hash = (hash ^ (bits >> (8 * i) & 0xff)) * 0x01000193u;
+    hash = (hash ^ record->status.attempt) * 0x01000193u;
+    for (size_t i = 0; i < note.len; i++)
+        hash = (hash ^ (unsigned char)note.data[i]) * 0x01000193u;
+    return hash ? hash : 1;
+}
+
 static void tell_progress(struct events *own, struct http_exchange *exchange, const struct read_call *read)
 {
     const struct task_record *record = &read->record;
-    float progress = record->status.progress;
-    if (progress < 0 || (progress == own->progress && slice_eq(blob_slice(record->note), blob_slice(own->note))))
+    uint32_t hash = hash_progress(record);
+    if (record->status.progress < 0 || hash == own->progress)
         return;
-    own->progress = progress;
-    blob_unref(own->note);
-    own->note = blob_ref(record->note);
+    own->progress = hash;
     struct buf *data = scratch();
     struct json_out j = json_out_to(data);
     json_out_begin_object(&j);
@@ -138,17 +146,18 @@ static void beat(struct follow *follow, struct http_exchange *exchange)
     (void)http_stream_write(exchange, SLICE_LITERAL(":\n\n"));
 }
 
-/* ATTEMPT.STATE.OFFSET; anything else is as if it had not been sent. */
+/* ATTEMPT.STATE.OFFSET.PROGRESS, the last of which may be missing; anything else is as if it had not been sent. */
 static void resume(struct events *own, struct slice id)
 {
     char text[64], state[16], tail;
-    unsigned attempt;
+    unsigned attempt, progress = 0;
     unsigned long long offset;
     if (!id.data || id.len >= sizeof text)
         return;
     memcpy(text, id.data, id.len);
     text[id.len] = '\0';
-    if (sscanf(text, "%9u.%15[a-z].%18llu%c", &attempt, state, &offset, &tail) != 3)
+    if (sscanf(text, "%9u.%15[a-z].%18llu.%8x%c", &attempt, state, &offset, &progress, &tail) != 4 &&
+        sscanf(text, "%9u.%15[a-z].%18llu%c", &attempt, state, &offset, &tail) != 3)
         return;
     for (int i = 0; i < TASK_STATE_COUNT; i++)
         if (strcmp(task_state_name((enum task_state)i), state) == 0) {
@@ -156,6 +165,7 @@ static void resume(struct events *own, struct slice id)
             own->attempt = attempt;
             own->state = (enum task_state)i;
             own->follow.call.log_from = offset;
+            own->progress = progress;
         }
 }
 
@@ -173,7 +183,6 @@ void on_events(struct visit *visit)
     own->follow.begin = begin;
     own->follow.emit = emit;
     own->follow.beat = beat;
-    own->progress = -1;
     resume(own, http_find(visit->request, "Last-Event-ID", NULL));
     follow_start(&own->follow, visit->exchange);
 }

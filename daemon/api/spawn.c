@@ -5,6 +5,7 @@
 #include <semaphore.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <time.h>
 
 #include "api/idempotency.h"
 #include "api/internal.h"
@@ -12,6 +13,8 @@
 #include "task/propagate.h"
 #include "task/render.h"
 #include "task/submission.h"
+
+#define TELL_TRIES 100 /* 2 ms apart */
 
 struct spawn_call {
     struct engine_call call;
@@ -192,6 +195,19 @@ static void progress(void *host, struct attempt *attempt, double fraction, struc
     (void)engine_tell(api->engine, attempt, fraction, message, (struct slice){0});
 }
 
+/* A flood is slowed down: its command waits at its pipe meanwhile.  Where the engine takes nothing at all (the disk is
+ * full), what is told gets lost in the end, and not the worker. */
+static bool tell_log(const struct api *api, const struct attempt *attempt, struct slice text)
+{
+    const struct timespec moment = {.tv_nsec = 2000000};
+    for (int i = 0; i < TELL_TRIES; i++) {
+        if (engine_tell(api->engine, attempt, -1, (struct slice){0}, text))
+            return true;
+        (void)nanosleep(&moment, NULL);
+    }
+    return false;
+}
+
 static void log_line(void *host, struct attempt *attempt, struct slice line)
 {
     const struct api *api = host;
@@ -203,7 +219,7 @@ static void log_line(void *host, struct attempt *attempt, struct slice line)
     }
     buf_append_slice(&text, line);
     buf_append_char(&text, '\n');
-    bool told = buf_ok(&text) && engine_tell(api->engine, attempt, -1, (struct slice){0}, buf_slice(&text));
+    bool told = buf_ok(&text) && tell_log(api, attempt, buf_slice(&text));
     attempt->log_lines_lost = told ? 0 : attempt->log_lines_lost + 1;
     buf_release(&text);
 }

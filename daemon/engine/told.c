@@ -1,7 +1,7 @@
 /* What running tasks tell: progress and log lines.  A worker copies a piece into a message; here it is gathered for a
  * moment and written with the next batch, so that a chatty task costs a row a tenth of a second and no more.
- * Bounds: the messages under way (TELL_BYTES; what does not fit is refused, and the teller marks the gap), and what a
- * task has gathered (GATHER_MAX, reached only while the store refuses; then the newest is left out, with a mark).
+ * Bounds: the messages under way (TELL_BYTES; what does not fit is refused: the teller waits a moment, and marks the
+ * gap), and what a task has gathered (GATHER_MAX, reached by a flood; then the oldest is left out, with a mark).
  * Thread: engine_tell on the attempt's worker, the rest on the engine's. */
 #include <stdlib.h>
 
@@ -65,13 +65,26 @@ void told_drop(struct mail *mail, struct engine *e)
     free(told);
 }
 
-static void gather_log(struct live *live, const struct told *told)
+/* What a task wrote last tells most of why it ended. */
+static void keep_newest(struct buf *log)
 {
     static const char mark[] = "[satcheld: lines were left out here]\n";
-    if (live->log.len + told->len <= GATHER_MAX)
-        buf_append(&live->log, told->log, told->len);
-    else if (live->log.len < GATHER_MAX + sizeof mark)
-        buf_append(&live->log, mark, sizeof mark - 1);
+    struct slice all = buf_slice(log);
+    size_t from = all.len > GATHER_MAX / 2 ? all.len - GATHER_MAX / 2 : 0;
+    const char *newline = all.len > from ? memchr(all.data + from, '\n', all.len - from) : NULL;
+    from = newline ? (size_t)(newline + 1 - all.data) : all.len;
+    struct buf kept = BUF_INIT;
+    buf_append(&kept, mark, sizeof mark - 1);
+    buf_append(&kept, all.data + from, all.len - from);
+    buf_release(log);
+    *log = kept;
+}
+
+static void gather_log(struct live *live, const struct told *told)
+{
+    if (live->log.len + told->len > GATHER_MAX)
+        keep_newest(&live->log);
+    buf_append(&live->log, told->log, told->len);
     if (!buf_ok(&live->log)) /* no memory: what was gathered is lost */
         buf_release(&live->log);
 }

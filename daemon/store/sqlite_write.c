@@ -11,6 +11,8 @@
 #include "store/sqlite_store.h"
 
 #define LOG_PIECE ((size_t)32 * 1024)
+#define LOG_PIECE_LEAST ((size_t)256)
+#define LOG_MARK_ROOM 64 /* for whoever shows it: what was dropped is said */
 
 /* Every writing transaction passes here, so that the listing in arrears catches up in whichever comes next. */
 int sqlite_begin(struct sqlite_store *store, bool list_all)
@@ -322,8 +324,10 @@ static int put_log(struct sqlite_store *store, const struct store_change *change
     int64_t seq = sqlite_id_seq(change->id), end = 0;
     struct slice rest = change->log;
     int rc = SQLITE_DONE;
+    size_t most = (size_t)store->max_log / 4;
+    most = most < LOG_PIECE_LEAST ? LOG_PIECE_LEAST : most < LOG_PIECE ? most : LOG_PIECE;
     while (rc == SQLITE_DONE && rest.len) {
-        size_t len = rest.len < LOG_PIECE ? rest.len : LOG_PIECE;
+        size_t len = rest.len < most ? rest.len : most;
         rc = put_log_piece(store, seq, slice_of(rest.data, len), &end);
         rest = slice_of(rest.data + len, rest.len - len);
     }
@@ -331,7 +335,7 @@ static int put_log(struct sqlite_store *store, const struct store_change *change
         return rc;
     sqlite3_stmt *stmt = store->statements[STATEMENT_LOG_CUT];
     (void)sqlite3_bind_int64(stmt, 1, seq);
-    (void)sqlite3_bind_int64(stmt, 2, end - store->max_log);
+    (void)sqlite3_bind_int64(stmt, 2, end - store->max_log + LOG_MARK_ROOM);
     return sqlite_db_run(stmt);
 }
 
