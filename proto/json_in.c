@@ -39,6 +39,17 @@ static int nesting(struct slice text)
     return deepest;
 }
 
+/* What is valid JSON and not accepted all the same is told in words of ours. */
+static const char *explain(const json_error_t *why)
+{
+    switch (json_error_code(why)) {
+    case json_error_null_character:
+    case json_error_null_byte_in_key: return "a string holds the character NUL (\\u0000), which is not accepted";
+    case json_error_numeric_overflow: return "a number is too large; numbers reach to 1.7e308";
+    default: return why->text;
+    }
+}
+
 json_t *json_in_load(struct slice text, int max_depth, char error[JSON_IN_ERROR_SIZE])
 {
     if (text.len == 0) {
@@ -59,7 +70,7 @@ json_t *json_in_load(struct slice text, int max_depth, char error[JSON_IN_ERROR_
     json_t *json =
         json_loadb(text.data, text.len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_DECODE_INT_AS_REAL, &why);
     if (!json) {
-        (void)snprintf(error, JSON_IN_ERROR_SIZE, "line %d, column %d: %.110s", why.line, why.column, why.text);
+        (void)snprintf(error, JSON_IN_ERROR_SIZE, "line %d, column %d: %.110s", why.line, why.column, explain(&why));
         printable(error);
     }
     return json;
@@ -130,8 +141,8 @@ static bool name_is(struct slice raw, struct slice name)
     if (!memchr(raw.data, '\\', raw.len))
         return slice_eq(raw, name);
     json_t *decoded = json_loadb(raw.data - 1, raw.len + 2, JSON_DECODE_ANY, NULL); /* with its quotes */
-    bool same = json_is_string(decoded) &&
-                slice_eq(slice_of(json_string_value(decoded), json_string_length(decoded)), name);
+    bool same =
+        json_is_string(decoded) && slice_eq(slice_of(json_string_value(decoded), json_string_length(decoded)), name);
     json_decref(decoded);
     return same;
 }

@@ -171,6 +171,24 @@ static void test_json_in_refuses(void **state)
     }
 }
 
+/* What is refused although JSON has it is told in words that are not those of a library. */
+static void test_json_in_tells(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *why;
+    } told[] = {{"{\"a\":\"x\\u0000\"}", "the character NUL (\\u0000), which is not accepted"},
+                {"{\"\\u0000\":1}", "the character NUL (\\u0000), which is not accepted"},
+                {"[1e400]", "line 1, column 6: a number is too large"},
+                {"[-1e400]", "a number is too large"}};
+    char error[JSON_IN_ERROR_SIZE];
+    for (size_t i = 0; i < ARRAY_SIZE(told); i++) {
+        assert_null(json_in_load(slice_str(told[i].text), 3, error));
+        if (!strstr(error, told[i].why))
+            fail_msg("%s: %s", told[i].text, error);
+    }
+}
+
 static void test_json_in_takes(void **state)
 {
     (void)state;
@@ -320,6 +338,7 @@ int main(void)
         cmocka_unit_test(test_timestamps),
         cmocka_unit_test(test_durations),
         cmocka_unit_test(test_json_in_refuses),
+        cmocka_unit_test(test_json_in_tells),
         cmocka_unit_test(test_json_in_takes),
         cmocka_unit_test(test_json_members_keep_their_bytes),
         cmocka_unit_test(test_json_out),
