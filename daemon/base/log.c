@@ -1,12 +1,5 @@
 /* Writing the log.  A line is built in memory and leaves in one write(2) of at most LINE_MAX_BYTES, which pipes keep
  * whole; what would make it longer is left out and the line says so.  Escaping happens in json_out_string alone. */
-#define SD_JOURNAL_SUPPRESS_LOCATION /* of this file: of no use to anyone */
-#include <systemd/sd-journal.h>
-/* syslog.h, which comes with it, has names of ours as numbers. */
-#undef LOG_WARNING
-#undef LOG_NOTICE
-#undef LOG_INFO
-#undef LOG_DEBUG
 #include "base/log.h"
 
 #include <ctype.h>
@@ -22,6 +15,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/systemd_loader.h"
 #include "proto/json_out.h"
 #include "proto/timetext.h"
 
@@ -276,7 +270,8 @@ static void write_journal(enum log_level level, const char *message, const struc
     struct iovec parts[FIELDS_MAX + 3];
     for (size_t i = 0, start = 0; buf_ok(&all) && i < n; start = ends[i++])
         parts[i] = (struct iovec){all.data + start, ends[i] - start};
-    if (!buf_ok(&all) || sd_journal_sendv(parts, (int)n) < 0)
+    const struct systemd_functions *systemd = systemd_load();
+    if (!buf_ok(&all) || !systemd || systemd->journal_sendv(parts, (int)n) < 0)
         write_json(level, message, fields);
     buf_release(&all);
 }

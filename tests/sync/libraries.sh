@@ -1,6 +1,6 @@
 #!/bin/sh
 # Who may use which library: libevent in base/, http/, sys/ alone; SQLite in store/sqlite* alone; libConfuse in config/
-# alone; libcurl is loaded at first use and never linked.  And nobody starts a thread but the one wrapper in proto/.
+# alone; libcurl and libsystemd are loaded at first use and never linked.  And nobody starts a thread but the one wrapper in proto/.
 set -eu
 build=$(pwd)
 cd "${srcdir:-.}"
@@ -49,8 +49,9 @@ for binary in daemon/satcheld client/satchel libsatchel.so; do
     file=$build/$(dirname "$binary")/.libs/$(basename "$binary")
     [ -f "$file" ] || file=$build/$binary
     [ -f "$file" ] || continue
-    if readelf -d "$file" 2>/dev/null | grep -E 'NEEDED.*libcurl'; then
-        echo "$binary is linked with libcurl, which costs 6 MB of memory; it is loaded at first use (proto/curl_loader)"
+    if readelf -d "$file" 2>/dev/null | grep -E 'NEEDED.*lib(curl|systemd)'; then
+        echo "$binary is linked with libcurl or libsystemd, which cost 6 MB and 1 MB of memory; they are loaded where they"
+        echo "are used (proto/curl_loader, base/systemd_loader)"
         failed=1
     fi
 done

@@ -15,20 +15,28 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/systemd_loader.h"
 
 static int saved_stderr = -1, reader = -1;
 static char journal[8192]; /* what the journal was given, a field a line */
 static int journal_result;
+#define NO_LIBRARY (-2)
 
-int __wrap_sd_journal_sendv(const struct iovec *parts, int n);
+const struct systemd_functions *__wrap_systemd_load(void);
 
-int __wrap_sd_journal_sendv(const struct iovec *parts, int n)
+static int sendv(const struct iovec *parts, int n)
 {
     size_t used = 0;
     for (int i = 0; i < n; i++)
         used += (size_t)snprintf(journal + used, sizeof journal - used, "%.*s\n", (int)parts[i].iov_len,
                                  (const char *)parts[i].iov_base);
     return journal_result;
+}
+
+const struct systemd_functions *__wrap_systemd_load(void)
+{
+    static const struct systemd_functions functions = {.journal_sendv = sendv};
+    return journal_result == NO_LIBRARY ? NULL : &functions;
 }
 
 /* Standard error becomes a pipe or a terminal whose other end is `reader`. */
@@ -259,6 +267,14 @@ static void test_journal(void **state)
     LOG_WARNING("still here");
     json_t *line = one_line();
     assert_string_equal(member(line, "message"), "still here");
+    json_decref(line);
+    restore();
+    redirect(false);
+    pretend_journal();
+    journal_result = NO_LIBRARY;
+    LOG_WARNING("here as well");
+    line = one_line();
+    assert_string_equal(member(line, "message"), "here as well");
     json_decref(line);
     restore();
     assert_int_equal(unsetenv("JOURNAL_STREAM"), 0);
