@@ -8,9 +8,12 @@
 #include "engine/internal.h"
 
 #define FAR_US (INT64_MAX / 2000) /* a limit that lies further ahead needs no timer */
-/* Expected work that may wait per worker, so that none idles during a commit, and short tasks are claimed in the row
- * that their submission writes, not in one more. */
-#define AHEAD_NS INT64_C(8000000)
+
+/* Expected work that may wait per worker, so that none idles during a commit.  Where somebody waits for the end, more of
+ * it: then short tasks are claimed in the row that their submission writes, not in one more.  Where nobody does, a
+ * burst is taken in first. */
+#define AHEAD_NS INT64_C(2000000)
+#define AHEAD_WAITED_NS INT64_C(8000000)
 
 void attempt_release(struct engine *e, struct attempt *attempt)
 {
@@ -36,15 +39,25 @@ void attempt_fire(struct engine *e, struct live *live, enum cancel_reason reason
 
 /* ---- claiming ---- */
 
+static bool is_waited_for(const struct engine *e, const struct entry *entry)
+{
+    if (entry->live && entry->live->waiters)
+        return true;
+    const struct engine_call *call = entry->change ? e->changes[entry->change - 1].calls : NULL;
+    return call && call->wait_until_ns > e->now_ns;
+}
+
 /* A worker is free, or the task is known to be so short that one will be by the time the claim is durable. */
 static bool may_claim(const struct engine *e, const struct entry *entry)
 {
     if (e->in_flight < e->options.workers)
         return true;
     int64_t expected = scheduler_expected_ns(&e->scheduler, entry);
-    if (expected == INT64_MAX || e->in_flight >= e->options.workers + CLAIMS_AHEAD_MAX)
+    if (expected == INT64_MAX)
         return false;
-    return e->in_flight_ns + expected < AHEAD_NS * e->options.workers;
+    bool waited = is_waited_for(e, entry);
+    return e->in_flight < e->options.workers + (waited ? CLAIMS_AHEAD_MAX : CLAIMS_AHEAD) &&
+           e->in_flight_ns + expected < (waited ? AHEAD_WAITED_NS : AHEAD_NS) * e->options.workers;
 }
 
 /* False: it is out of its queue, or claims rest for a moment, where the store can be read again soon. */

@@ -212,7 +212,8 @@ void attempts_dispatch(struct engine *e);
 bool attempts_waiting(struct engine *e);                        /* is there a task that could be claimed right now? */
 bool attempt_report(struct engine *e, struct attempt *attempt); /* false: no room in this batch: again later */
 void attempt_release(struct engine *e, struct attempt *attempt);
-#define CLAIMS_AHEAD_MAX 4096u /* claims beyond the number of workers */
+#define CLAIMS_AHEAD 512u      /* claims beyond the number of workers, */
+#define CLAIMS_AHEAD_MAX 4096u /* and of tasks whose end somebody waits for */
 void attempt_fire(struct engine *e, struct live *live, enum cancel_reason reason);
 
 /* observe.c */

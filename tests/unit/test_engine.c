@@ -479,6 +479,59 @@ static void test_a_stop_cuts_off_what_does_not_end(void **state)
     engine = NULL;
 }
 
+/* ---- claims ahead ---- */
+
+enum { MANY = 1000 };
+
+static unsigned claimed_of_many(bool waited)
+{
+    static struct test_call calls[MANY];
+    static struct attempt *attempts[MANY];
+    stop();
+    engine_test_options.max_waiting = engine_test_options.max_waiting_per_tenant = 2 * MANY;
+    start();
+    for (unsigned i = 0; i < 20; i++) { /* so that it is known how short they are */
+        (void)submit(make_spec("a", "work"));
+        struct attempt *attempt = take(LIMIT_NS);
+        assert_non_null(attempt);
+        report(attempt, ATTEMPT_SUCCEEDED);
+    }
+    for (unsigned i = 0; i < MANY; i++) {
+        call_init(&calls[i], ENGINE_SUBMIT);
+        calls[i].call.wait_until_ns = waited ? clock_mono_ns() + LIMIT_NS : 0;
+        (void)submit_spec(make_spec("a", "work"), &calls[i]);
+    }
+    unsigned n = 0, ended = 0;
+    while (n < MANY && (attempts[n] = take(200000000)) != NULL)
+        n++;
+    for (; ended < n; ended++)
+        report(attempts[ended], ATTEMPT_SUCCEEDED);
+    for (; ended < MANY; ended++) {
+        struct attempt *attempt = take(LIMIT_NS);
+        assert_non_null(attempt);
+        report(attempt, ATTEMPT_SUCCEEDED);
+    }
+    for (unsigned i = 0; i < MANY; i++) {
+        assert_int_equal(finish(&calls[i]), ENGINE_OK);
+        task_record_release(&calls[i].call.record);
+    }
+    return n;
+}
+
+static void test_a_burst_is_taken_in_before_it_is_claimed(void **state)
+{
+    (void)state;
+    assert_in_range(claimed_of_many(false), 100, 512 + 2); /* the two workers, and some ahead */
+}
+
+static void test_short_tasks_that_somebody_waits_for_are_claimed_at_once(void **state)
+{
+    (void)state;
+    uint64_t before = the_store->writes;
+    assert_int_equal(claimed_of_many(true), MANY);
+    assert_int_equal(the_store->writes - before, 2 * (MANY + 20)); /* each claim in its submission's row */
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -497,6 +550,8 @@ int main(void)
         TEST(test_retry_and_delete),
         TEST(test_one_key_makes_one_task),
         TEST(test_quotas_are_exact),
+        TEST(test_a_burst_is_taken_in_before_it_is_claimed),
+        TEST(test_short_tasks_that_somebody_waits_for_are_claimed_at_once),
         TEST(test_a_full_store_accepts_nothing_and_loses_nothing),
         TEST(test_a_fatal_store_is_told),
         TEST(test_concurrency_of_a_type),
