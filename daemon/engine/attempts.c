@@ -88,6 +88,21 @@ static bool make_hot(struct engine *e, struct entry *entry)
     return true;
 }
 
+void attempt_arm_limit(struct engine *e, const struct entry *entry)
+{
+    struct live *live = entry->live;
+    int64_t until_ns = live->timeout_ns, left_us = entry->give_up_us - e->now_us;
+    live->at_limit = CANCEL_TIMEOUT;
+    if (entry->give_up_us && left_us < FAR_US && e->now_ns + left_us * 1000 < until_ns) {
+        until_ns = e->now_ns + left_us * 1000;
+        live->at_limit = CANCEL_DEADLINE;
+    }
+    if (until_ns == INT64_MAX || live->reason)
+        heap_clear(&e->limits, &live->limit_slot);
+    else
+        (void)heap_set(&e->limits, &live->limit_slot, until_ns);
+}
+
 /* When the attempt must have ended: the earlier of its time limit and the task's deadline. */
 static void set_limit(struct engine *e, const struct entry *entry, struct attempt *attempt)
 {
@@ -95,14 +110,11 @@ static void set_limit(struct engine *e, const struct entry *entry, struct attemp
     struct live *live = entry->live;
     int64_t timeout_us = spec->timeout_us ? spec->timeout_us : attempt->type->timeout_us;
     int64_t limit_us = timeout_us ? e->now_us + timeout_us : 0;
-    live->at_limit = CANCEL_TIMEOUT;
-    if (entry->give_up_us && (limit_us == 0 || entry->give_up_us < limit_us)) {
+    live->timeout_ns = timeout_us && timeout_us < FAR_US ? e->now_ns + timeout_us * 1000 : INT64_MAX;
+    if (entry->give_up_us && (limit_us == 0 || entry->give_up_us < limit_us))
         limit_us = entry->give_up_us;
-        live->at_limit = CANCEL_DEADLINE;
-    }
     attempt->deadline_us = limit_us;
-    if (limit_us && limit_us - e->now_us < FAR_US)
-        (void)heap_set(&e->limits, &live->limit_slot, e->now_ns + (limit_us - e->now_us) * 1000);
+    attempt_arm_limit(e, entry);
 }
 
 static struct attempt *attempt_new(struct engine *e, struct entry *entry, const struct task_type *type)
@@ -178,6 +190,7 @@ static void claim(struct engine *e, struct entry *entry, const struct task_type 
     live->started_us = e->now_us;
     if (entry->give_up_us)
         entry->give_up_us = entry->spec->deadline_us; /* it has started: only the deadline counts from now on */
+    entry->spans = 0;
     set_limit(e, entry, attempt);
     run_list_add(e, live);
     e->changes[entry->change - 1].claim = attempt;
@@ -319,6 +332,7 @@ bool attempt_report(struct engine *e, struct attempt *attempt)
         int64_t pause =
             attempt->retry_after_us >= 0 ? attempt->retry_after_us : backoff_us(attempt->spec, entry->failures + 1u);
         entry->run_at_us = e->now_us + pause;
+        entry->spans = ENTRY_SPAN_RUN;
     }
     (void)task_move(e, entry, event); /* every event that event_of names is allowed from running */
     return true;

@@ -254,6 +254,7 @@ static void enter(struct engine *e, struct engine_call *call, struct entry *entr
     entry->priority = spec->priority < PRIORITIES ? spec->priority : PRIORITIES - 1;
     entry->run_at_us = spec->run_at_us ? spec->run_at_us : spec->created_us;
     entry->give_up_us = earlier(spec->deadline_us, spec->expires_us);
+    entry->spans = (spec->run_at_is_span ? ENTRY_SPAN_RUN : 0) | give_up_span(spec->deadline_us, spec->expires_us);
     entry->has_callback = spec->callback.len != 0;
     /* One that wants no time is never scheduled, though the turn's clock may lie behind the one that it was made by. */
     bool later = (spec->run_at_us && spec->run_at_us > e->now_us) || entry->ties & ENTRY_BLOCKED;

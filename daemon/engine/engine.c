@@ -143,12 +143,6 @@ static void purge(struct engine *e)
     e->purge_ns = e->now_ns + (more ? PURGE_BUSY_NS : PURGE_NS);
 }
 
-static void look_at_clocks(struct engine *e)
-{
-    e->now_us = clock_wall_us();
-    e->now_ns = clock_mono_ns();
-}
-
 /* Calls that waited for the commit go first in the next turn. */
 static void take_again(struct engine *e)
 {
@@ -162,7 +156,7 @@ static void take_again(struct engine *e)
 
 static void turn(struct engine *e)
 {
-    look_at_clocks(e);
+    clocks_look(e);
     take_held(e);
     take_messages(e);
     timers_run(e);
@@ -180,7 +174,7 @@ static void rest(struct engine *e)
     if (e->inbox || attempts_waiting(e))
         return;
     bool more = e->store->ops->idle(e->store);
-    look_at_clocks(e);
+    clocks_look(e);
     int64_t wait = timers_wait_ns(e);
     if (more && wait > 1000000)
         wait = 1000000;
@@ -254,7 +248,7 @@ int engine_start(struct engine *e, char *error, size_t error_size)
         .workers = e->options.workers, .url = e->options.url, .report = report, .report_arg = e};
     int err = pool_new(&pool, &e->pool);
     if (err == 0) {
-        look_at_clocks(e);
+        clocks_look(e);
         publish(e);
         err = thread_start(&e->thread, "engine", engine_main, e);
     }

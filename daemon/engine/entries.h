@@ -20,6 +20,11 @@ enum entry_tie {                              /* to other tasks, and keys */
                  ENTRY_CASCADE = 1 << 4       /* it is being canceled with whatever it submits */
 };
 
+enum entry_span {                             /* which of its dates began as a span (clocks.c) */
+                  ENTRY_SPAN_RUN = 1 << 0,    /* run_at_us: a delay, a backoff */
+                  ENTRY_SPAN_GIVE_UP = 1 << 1 /* give_up_us: expires_in */
+};
+
 struct entry {
     struct task_id id;
     struct task_spec *spec; /* a reference, or NULL: cold */
@@ -36,6 +41,7 @@ struct entry {
     bool cancel_requested;
     bool has_callback;
     uint8_t ties;   /* enum entry_tie */
+    uint8_t spans;  /* enum entry_span */
     bool queued;    /* the scheduler's: it is linked into its lane */
     uint8_t before; /* enum error_type that the last attempt ended with; NONE: it is not known here */
     uint32_t self;  /* its own index */
@@ -49,6 +55,12 @@ struct entries {
     size_t slot_mask;
     size_t count;
 };
+
+/* Of a task that gives up at the earlier of the two: is it the span? */
+static inline unsigned give_up_span(int64_t deadline_us, int64_t expires_us)
+{
+    return expires_us && (!deadline_us || expires_us < deadline_us) ? ENTRY_SPAN_GIVE_UP : 0;
+}
 
 int entries_init(struct entries *table); /* 0 or -ENOMEM */
 void entries_release(struct entries *table);

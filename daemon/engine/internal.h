@@ -41,6 +41,7 @@ struct live {
     int64_t expected_ns;         /* what its tenant was charged */
     int64_t ahead_ns;            /* its share of in_flight_ns */
     int64_t started_us;
+    int64_t timeout_ns; /* monotonic: when the attempt's time is over; INT64_MAX: never */
     /* what it tells (told.c) */
     uint64_t version;    /* a new one with every change that somebody may have seen */
     float progress;      /* negative: nothing */
@@ -119,6 +120,8 @@ struct engine {
     struct store_change **rows; /* what is handed to the store */
     struct attempt *held;       /* reports that the store has refused, to be tried again; linked by mail.next */
     int64_t now_us, now_ns;     /* of this turn */
+    int64_t wall_offset_us;     /* of the wall clock, to the time since the machine started: as it was last */
+    bool clocks_known;          /* ... and it was looked at */
     int64_t retry_ns;           /* the store refused: claims and timers rest until then */
     int64_t pause_ns;           /* how long; constant once started */
     int64_t purge_ns;
@@ -147,6 +150,9 @@ struct live *entry_live(struct engine *e, struct entry *entry); /* made where mi
 void entry_live_release(struct engine *e, struct entry *entry); /* if nothing needs it any more */
 void entry_cool(struct engine *e, struct entry *entry);         /* drops its spec from memory */
 struct task_status entry_status(const struct engine *e, const struct entry *entry);
+
+/* clocks.c */
+void clocks_look(struct engine *e); /* the turn's times */
 
 /* calls.c */
 void call_handle(struct engine *e, struct engine_call *call);
@@ -215,6 +221,7 @@ void attempt_release(struct engine *e, struct attempt *attempt);
 #define CLAIMS_AHEAD 512u      /* claims beyond the number of workers, */
 #define CLAIMS_AHEAD_MAX 4096u /* and of tasks whose end somebody waits for */
 void attempt_fire(struct engine *e, struct live *live, enum cancel_reason reason);
+void attempt_arm_limit(struct engine *e, const struct entry *entry); /* its time limit or its deadline, whichever is next */
 
 /* observe.c */
 void observe_change(struct engine *e, const struct change *change, const struct entry *entry); /* it is durable */

@@ -63,6 +63,10 @@ static int add(void *arg, const struct store_waiting *task)
     entry->ties = unique_tie(task);
     entry->run_at_us = task->run_at_us;
     entry->give_up_us = task->attempt ? task->deadline_us : earlier(task->deadline_us, task->expires_us);
+    if (task->attempt)
+        entry->spans = task->state == TASK_SCHEDULED ? ENTRY_SPAN_RUN : 0; /* of its first time it is not known */
+    else
+        entry->spans = (uint8_t)give_up_span(task->deadline_us, task->expires_us);
     if (task->state != TASK_SCHEDULED && entry->give_up_us <= entry->run_at_us)
         entry->give_up_us = 0; /* retried by hand when it was over already: it does not count (calls.c: retry) */
     task_set_state(e, entry, task->state, true);

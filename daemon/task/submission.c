@@ -242,6 +242,7 @@ static void fill(struct task_spec *spec, struct building *b)
         spec->run_at_us = text->run_at_us;
     else if (text->delay_us)
         spec->run_at_us = spec->created_us + text->delay_us;
+    spec->run_at_is_span = !text->has_run_at;
     spec->deadline_us = b->deadline_us;
     spec->expires_us = text->expires_in_us ? spec->created_us + text->expires_in_us : 0;
     spec->timeout_us = text->timeout_us;

@@ -63,6 +63,7 @@ struct task_spec {
     struct backoff backoff;
     uint16_t max_attempts, max_lost;
     uint8_t priority;
+    bool run_at_is_span;       /* run_at_us was given as a delay; known while it is hot alone */
     bool unique_until_started; /* the key is free once an attempt has been claimed; else once it has ended */
     satchel_context *live;     /* the captured context; never entered itself, copied per attempt; owned */
     size_t size;               /* bytes of the allocation */

@@ -69,7 +69,7 @@ void pool_free(struct pool *pool)
 
 static void absolute(struct timespec *at, int64_t ns)
 {
-    (void)clock_gettime(CLOCK_REALTIME, at);
+    (void)clock_gettime(CLOCK_MONOTONIC, at);
     ns += at->tv_nsec;
     at->tv_sec += ns / 1000000000;
     at->tv_nsec = ns % 1000000000;
@@ -81,7 +81,7 @@ struct attempt *take(int64_t ns)
     struct timespec until;
     absolute(&until, ns);
     (void)pthread_mutex_lock(&the_pool->lock);
-    while (!the_pool->first && pthread_cond_timedwait(&the_pool->more, &the_pool->lock, &until) == 0) {
+    while (!the_pool->first && pthread_cond_clockwait(&the_pool->more, &the_pool->lock, CLOCK_MONOTONIC, &until) == 0) {
     }
     struct attempt *attempt = the_pool->first;
     if (attempt && !(the_pool->first = (struct attempt *)attempt->mail.next))
@@ -395,7 +395,7 @@ bool wait_done(struct test_call *t, int64_t ns)
     struct timespec until;
     absolute(&until, ns);
     (void)pthread_mutex_lock(&t->lock);
-    while (!t->done && pthread_cond_timedwait(&t->changed, &t->lock, &until) == 0) {
+    while (!t->done && pthread_cond_clockwait(&t->changed, &t->lock, CLOCK_MONOTONIC, &until) == 0) {
     }
     bool done = t->done;
     (void)pthread_mutex_unlock(&t->lock);
