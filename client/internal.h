@@ -71,6 +71,8 @@ void response_release(struct response *response);
 bool has_header(const struct curl_slist *list, const char *name);
 /* Percent-encodes what is not unreserved (RFC 3986). */
 void append_encoded(struct buf *out, const char *text);
+/* list.c: "?name=value", or with '&' where the path has a query.  A NULL value: nothing. */
+void append_parameter(struct buf *path, const char *name, const char *value);
 
 /* ---- connection.c ---- */
 

@@ -7,7 +7,7 @@
 #include "client/internal.h"
 #include "proto/json_in.h"
 
-static void add_parameter(struct buf *path, const char *name, const char *value)
+void append_parameter(struct buf *path, const char *name, const char *value)
 {
     if (!value)
         return;
@@ -35,21 +35,21 @@ static void write_path(struct buf *path, const char *base, const satchel_list_op
     buf_append_str(path, base);
     if (!buf_ok(path))
         return;
-    add_parameter(path, "state", o->state);
-    add_parameter(path, "task", o->task);
-    add_parameter(path, "label", o->label);
-    add_parameter(path, "trace_id", o->trace_id);
-    add_parameter(path, "request_id", o->request_id);
-    add_parameter(path, "parent", o->parent);
-    add_parameter(path, "root", o->root);
-    add_parameter(path, "group", o->group);
-    add_parameter(path, "error", o->error);
-    add_parameter(path, "created_after", o->created_after);
-    add_parameter(path, "created_before", o->created_before);
-    add_parameter(path, "finished_before", o->finished_before);
-    add_parameter(path, "cursor", o->cursor);
+    append_parameter(path, "state", o->state);
+    append_parameter(path, "task", o->task);
+    append_parameter(path, "label", o->label);
+    append_parameter(path, "trace_id", o->trace_id);
+    append_parameter(path, "request_id", o->request_id);
+    append_parameter(path, "parent", o->parent);
+    append_parameter(path, "root", o->root);
+    append_parameter(path, "group", o->group);
+    append_parameter(path, "error", o->error);
+    append_parameter(path, "created_after", o->created_after);
+    append_parameter(path, "created_before", o->created_before);
+    append_parameter(path, "finished_before", o->finished_before);
+    append_parameter(path, "cursor", o->cursor);
     (void)snprintf(limit, sizeof limit, "%u", o->limit);
-    add_parameter(path, "limit", o->limit ? limit : NULL);
+    append_parameter(path, "limit", o->limit ? limit : NULL);
 }
 
 int satchel_list(satchel_client *client, const satchel_list_options *given, char **json, size_t *len, char **next,
@@ -138,8 +138,8 @@ int satchel_act(satchel_client *client, satchel_action action, const satchel_lis
         return error_set(error, SATCHEL_EINVAL, "client and an action are needed, and struct_size must be set");
     write_path(&path, actions[action].path, &o);
     if (buf_ok(&path)) {
-        add_parameter(&path, "all", flags & SATCHEL_ACT_ALL ? "true" : NULL);
-        add_parameter(&path, "dry_run", flags & SATCHEL_ACT_DRY_RUN ? "true" : NULL);
+        append_parameter(&path, "all", flags & SATCHEL_ACT_ALL ? "true" : NULL);
+        append_parameter(&path, "dry_run", flags & SATCHEL_ACT_DRY_RUN ? "true" : NULL);
     }
     if (!buf_ok(&path)) {
         buf_release(&path);

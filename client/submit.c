@@ -381,21 +381,32 @@ static int on_answers(const char *data, size_t len, void *arg)
     return stop;
 }
 
-static int send_batch(const struct draft *d, struct slice lines, int64_t wait_ms, struct answers *answers,
-                      satchel_error *error)
+static int send_batch(const struct draft *d, struct slice lines, const satchel_submit_options *o,
+                      struct answers *answers, satchel_error *error)
 {
+    struct buf path = BUF_INIT;
+    buf_append_str(&path, "/v1/tasks:batch");
+    if (buf_ok(&path)) {
+        append_parameter(&path, "group", o->group);
+        append_parameter(&path, "parent", o->parent_id);
+    }
+    if (!buf_ok(&path)) {
+        buf_release(&path);
+        return error_out_of_memory(error);
+    }
     struct request request = {.method = "POST",
-                              .path = "/v1/tasks:batch",
+                              .path = path.data,
                               .headers = d->headers,
                               .body = lines,
                               .accept = "application/x-ndjson, application/problem+json;q=0.9",
                               .limit_ms = -1,
-                              .idle_ms = d->client->timeout_ms + (wait_ms > 0 ? wait_ms : 0),
+                              .idle_ms = d->client->timeout_ms + (o->wait_ms > 0 ? o->wait_ms : 0),
                               .cancelable = true,
                               .on_data = on_answers,
                               .on_data_arg = answers};
     struct response response;
     int status = client_request(d->client, &request, &response, error);
+    buf_release(&path);
     if (status != SATCHEL_OK)
         return status;
     status = response.stopped;
@@ -430,7 +441,7 @@ int satchel_submit_batch(satchel_client *client, const char *lines, size_t len, 
     if (status == SATCHEL_OK && (d.failed || !buf_ok(&d.text)))
         status = error_out_of_memory(error);
     if (status == SATCHEL_OK)
-        status = send_batch(&d, slice_of(lines ? lines : "", len), o.wait_ms, &answers, error);
+        status = send_batch(&d, slice_of(lines ? lines : "", len), &o, &answers, error);
     client->curl->slist_free_all(d.headers);
     buf_release(&d.text);
     buf_release(&answers.line);

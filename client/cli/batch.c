@@ -67,10 +67,10 @@ static bool read_part(struct lines *l, int *ret_code)
     return !ferror(l->in) && l->part.len;
 }
 
-int submit_lines(const struct common *common, satchel_client *client, const char *path, int64_t wait_ms)
+int submit_lines(const struct common *common, satchel_client *client, const char *path,
+                 const satchel_submit_options *options)
 {
     struct lines l = {.common = common, .in = strcmp(path, "-") == 0 ? stdin : fopen(path, "re")};
-    const satchel_submit_options options = {.struct_size = sizeof options, .wait_ms = wait_ms};
     int code = 0;
     if (!l.in) {
         complain(common, "%s: %s", path, strerror(errno));
@@ -79,7 +79,7 @@ int submit_lines(const struct common *common, satchel_client *client, const char
     l.part.max = LINE_MAX_BYTES;
     while (code == 0 && read_part(&l, &code)) {
         satchel_error error = SATCHEL_ERROR_INIT;
-        int status = satchel_submit_batch(client, l.part.data, l.part.len, &options, on_answer, &l, &error);
+        int status = satchel_submit_batch(client, l.part.data, l.part.len, options, on_answer, &l, &error);
         if (l.failed)
             code = EXIT_OUTPUT;
         else if (status != SATCHEL_OK)

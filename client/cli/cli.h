@@ -102,7 +102,8 @@ int show_details(const struct verb *verb, int argc, char *const argv[],
 /* ---- submit.c ---- */
 
 /* submit --batch: the submissions of a file, one a line.  The exit code. */
-int submit_lines(const struct common *common, satchel_client *client, const char *path, int64_t wait_ms);
+int submit_lines(const struct common *common, satchel_client *client, const char *path,
+                 const satchel_submit_options *options);
 
 /* ---- context.c, connect.c ---- */
 

@@ -20,7 +20,8 @@ struct submission {
     satchel_submit_options options;
     struct pairs args, labels, context, after; /* after: ids */
     const char *unique, *unique_until, *unique_for, *batch;
-    int64_t timeout_ms; /* negative: none */
+    const char *for_one; /* an option that a batch cannot have */
+    int64_t timeout_ms;  /* negative: none */
     bool raw, cancel_on_interrupt;
 };
 
@@ -76,7 +77,13 @@ static int take_duration(struct submission *s, const char *name, const char *val
 
 static int on_option(void *arg, const char *name, const char *value)
 {
+    static const char *const for_batches[] = {"batch", "group", "parent", "context", "wait"};
     struct submission *s = arg;
+    bool fits = false;
+    for (size_t i = 0; i < sizeof for_batches / sizeof for_batches[0]; i++)
+        fits = fits || strcmp(name, for_batches[i]) == 0;
+    if (!fits)
+        s->for_one = name;
     satchel_submit_options *o = &s->options;
     const struct {
         const char *name;
@@ -247,6 +254,8 @@ static int parse(struct submission *s, struct common *common, int argc, char *co
     int code = options_parse(s->verb, argc, argv, common, operands, 2, n, on_option, s);
     if (code == -1 && s->batch && *n)
         code = usage(s->verb, "--batch takes all submissions from its file");
+    if (code == -1 && s->batch && s->for_one)
+        code = usage(s->verb, "--%s is for one submission; those of a --batch say it themselves", s->for_one);
     if (code == -1 && *n < 1 && !s->batch)
         code = usage(s->verb, "the task's name is missing");
     if (code == -1 && *n == 2 && s->args.n)
@@ -292,9 +301,9 @@ static int submit(struct submission *s, struct common *common, int argc, char *c
     if (code != -1)
         return code;
     set_context(s);
+    set_parent(&s->options);
     if (s->batch)
         return -1; /* its lines say the rest */
-    set_parent(&s->options);
     bool given = n == 2 || s->args.n;
     if (n == 2 && strcmp(operands[1], "-") == 0)
         code = read_stdin(common, &args);
@@ -318,7 +327,7 @@ int verb_submit(const struct verb *verb, int argc, char *const argv[])
     satchel_future *future = NULL;
     int code = submit(&s, &common, argc, argv, &client, &future);
     if (code == -1 && s.batch)
-        code = submit_lines(&common, client, s.batch, s.options.wait_ms);
+        code = submit_lines(&common, client, s.batch, &s.options);
     else if (code == -1 && common.json)
         code = print_future(&common, future);
     else if (code == -1)

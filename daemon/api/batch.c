@@ -17,6 +17,7 @@
 #include "api/calls.h"
 #include "api/fields.h"
 #include "api/idempotency.h"
+#include "api/params.h"
 #include "api/wait.h"
 #include "base/clock.h"
 #include "proto/json_out.h"
@@ -53,6 +54,8 @@ struct batch {
     bool lines, minimal, is_gone, begun, all_in, paused, first_written;
     int64_t wait_ns;                           /* 0: answers do not wait for the tasks' ends */
     size_t index;                              /* of the next submission */
+    char *group;                               /* of those that name none; NULL: none */
+    struct task_id parent;                     /* the same */
     struct group *oldest, *youngest, *filling; /* under way, in order; and the one being filled (not among them) */
     unsigned under_way;
     size_t unread;
@@ -80,6 +83,7 @@ static void release_batch(struct api_call *call)
         free_group(batch->filling);
     request_context_release(&batch->context);
     batch_split_release(&batch->split);
+    free(batch->group);
     free(batch);
 }
 
@@ -325,6 +329,8 @@ static int read_submission(struct batch *batch, struct registry *registry, struc
         .root_sampling = batch->call.api->root_sampling,
         .context = batch->context.context,
         .origins = buf_slice(&batch->context.origins),
+        .group = batch->group ? slice_str(batch->group) : (struct slice){0},
+        .default_parent = batch->parent,
     };
     if (submission_parse(&input, &submission, reterr) < 0)
         return -1;
@@ -441,6 +447,22 @@ bool batch_take(void *data, struct http_exchange *exchange, struct slice piece, 
 
 /* ---- the head ---- */
 
+/* What all submissions get that do not say otherwise. */
+static int read_defaults(const struct params *params, struct batch *batch, struct problem *reterr)
+{
+    struct slice group = params_get(params, "group"), parent = params_get(params, "parent");
+    if (group.data && !submission_group_is_valid(group))
+        problem_set(reterr, PROBLEM_INVALID_PARAMETER,
+                    "Query parameter \"group\": it must be a name of 1 to 200 bytes without control characters.");
+    else if (parent.data && !task_id_parse(parent.data, parent.len, &batch->parent))
+        problem_set(reterr, PROBLEM_INVALID_PARAMETER, "Query parameter \"parent\": it must be the id of a task.");
+    else if (group.data && !(batch->group = strndup(group.data, group.len)))
+        problem_set(reterr, PROBLEM_OVERLOADED, "There is no memory for this batch; try again later.");
+    else
+        return 0;
+    return -1;
+}
+
 static int read_head(struct visit *visit, struct batch *batch, struct problem *reterr)
 {
     struct preferences prefer;
@@ -466,15 +488,21 @@ static int read_head(struct visit *visit, struct batch *batch, struct problem *r
 
 void on_batch(struct visit *visit)
 {
+    static const char *const known[] = {"group", "parent", NULL};
     struct problem problem = {0};
-    if (!visit_read_nothing(visit))
+    struct params params;
+    if (!visit_read_query(visit, known, &params))
         return;
     struct batch *batch = (struct batch *)call_new(visit, sizeof *batch, NULL);
-    if (!batch)
+    if (!batch) {
+        params_release(&params);
         return;
+    }
     batch->call.release = release_batch;
     batch->call.gone = on_gone;
-    if (read_head(visit, batch, &problem) < 0) {
+    bool good = read_defaults(&params, batch, &problem) == 0;
+    params_release(&params);
+    if (!good || read_head(visit, batch, &problem) < 0) {
         visit_fail(visit, &problem);
         call_release(&batch->call);
         return;

@@ -22,7 +22,9 @@ struct submission_input {
     /* Of the 56 random bits that end a trace id: a trace that starts here is flagged as sampled where they are less.
      * 0: none is; 1 << 56: all are. */
     uint64_t root_sampling;
-    struct task_id parent, root; /* of the submitting attempt; none for requests (a body's parent_id then counts) */
+    struct slice group;            /* of one that names none; empty: none.  Not of one that waits for this group */
+    struct task_id default_parent; /* of one that names none; none: none */
+    struct task_id parent, root;   /* of the submitting attempt; none for requests (a body's parent_id then counts) */
 };
 
 /* The idempotency key of the body (member `idempotency_key`) is returned to the caller, who compares it with the
@@ -32,6 +34,8 @@ struct submission {
     struct slice idempotency_key;
     char key_buffer[256];
 };
+
+bool submission_group_is_valid(struct slice name); /* as the name of a group */
 
 /* 0, or -1 and *reterr: malformed JSON 400, everything else 422 with pointers; all faults of a body are listed. */
 int submission_parse(const struct submission_input *input, struct submission *ret, struct problem *reterr);

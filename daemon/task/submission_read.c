@@ -347,6 +347,11 @@ static struct slice read_name(struct reading *r, const char *name, const json_t 
 
 #define GROUP_FAULT "must be the name of a group, a string of 1 to 200 bytes without control characters"
 
+bool submission_group_is_valid(struct slice name)
+{
+    return name.len >= 1 && name.len <= GROUP_MAX && !has_control(name.data, name.len, false);
+}
+
 static void read_group(struct reading *r, const char *name, const json_t *value)
 {
     r->text->group = read_name(r, name, value, GROUP_MAX, GROUP_FAULT);
@@ -505,6 +510,10 @@ bool submission_read(const struct submission_input *input, const json_t *root, s
         fault(&r, "task", "is required: the name of the task to run");
     if (ret->has_delay && ret->has_run_at)
         fault(&r, "run_at", "contradicts delay: only one of them can say when to run");
+    if (!ret->group.data && !slice_eq(ret->after_group, input->group))
+        ret->group = input->group;
+    if (task_id_is_none(ret->parent))
+        ret->parent = input->default_parent;
     if (ret->group.data && slice_eq(ret->group, ret->after_group))
         fault(&r, "after_group", "contradicts group: a task cannot wait for its own group");
     if (!r.faulty)

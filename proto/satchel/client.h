@@ -107,7 +107,8 @@ int satchel_submit(satchel_client *client, const char *task, const char *args_js
                    const satchel_submit_options *options, satchel_future **out, satchel_error *error);
 
 /* Submits many: `lines` is one submission (a JSON object as POST /v1/tasks takes it) a line, `len` bytes of them.  All get
- * the context of the call; of `options` (may be NULL) only `context`, `without_context` and `wait_ms` count.
+ * the context of the call; of `options` (may be NULL) only `context`, `without_context` and `wait_ms` count, and `group`
+ * and `parent_id`, for submissions that name none.
  * `on_answer` runs on the calling thread once for each submission, in their order: the task's object, or a problem
  * (RFC 9457) with its "status"; what it returns, where it is not 0, ends the call and is returned.  The whole body is in
  * memory: send a very long batch in parts.  SATCHEL_OK: every submission was answered. */

@@ -223,6 +223,42 @@ static void preferences(void **state)
     json_decref(lines);
 }
 
+/* A whole batch as a group, with one task behind it, and as sub-tasks. */
+static void a_whole_batch_is_a_group(void **state)
+{
+    (void)state;
+    struct answer answer = {0};
+    json_t *parent = submit(&d, MINE, "{\"task\":\"satchel.noop\"}", 202);
+    char target[160];
+    (void)snprintf(target, sizeof target, BATCH "?group=nightly%%20run&parent=%s", text_of(parent, "id"));
+    ask(&d, &answer, "POST", target, MINE LINES_TYPE,
+        "{\"task\":\"satchel.sleep\",\"args\":{\"seconds\":0.2}}\n"
+        "{\"task\":\"satchel.noop\"}\n"
+        "{\"task\":\"satchel.noop\",\"group\":\"another\"}\n"
+        "{\"task\":\"satchel.noop\",\"after_group\":\"nightly run\"}\n");
+    assert_int_equal(answer.status, 200);
+    json_t *lines = lines_of(&answer);
+    expect_text(at(lines, 0), "group", "nightly run");
+    expect_text(at(lines, 1), "group", "nightly run");
+    expect_text(at(lines, 2), "group", "another");
+    assert_null(json_object_get(at(lines, 3), "group"));
+    expect_text(at(lines, 3), "parent_id", text_of(parent, "id"));
+    json_t *slow = finish(&d, MINE, text_of(at(lines, 0), "id")), *last = finish(&d, MINE, text_of(at(lines, 3), "id"));
+    expect_state(last, "succeeded");
+    assert_true(time_of(last, "started_at") >= time_of(slow, "finished_at"));
+    static const char *const wrong[] = {"?group=", "?group=a%0ab", "?parent=x", "?group=a&group=b", "?colour=1"};
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        (void)snprintf(target, sizeof target, BATCH "%s", wrong[i]);
+        ask(&d, &answer, "POST", target, MINE LINES_TYPE, "{\"task\":\"satchel.noop\"}\n");
+        assert_int_equal(answer.status, 400);
+    }
+    answer_release(&answer);
+    json_decref(last);
+    json_decref(slow);
+    json_decref(lines);
+    json_decref(parent);
+}
+
 static long peak_memory_kib(void)
 {
     char path[64];
@@ -354,6 +390,7 @@ int main(void)
         cmocka_unit_test(keys_and_quotas_are_per_line),
         cmocka_unit_test(a_long_line_is_passed_over),
         cmocka_unit_test(preferences),
+        cmocka_unit_test(a_whole_batch_is_a_group),
         cmocka_unit_test(a_long_batch_needs_bounded_memory),
         cmocka_unit_test(what_is_answered_survives),
         cmocka_unit_test(a_client_that_goes),
