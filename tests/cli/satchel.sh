@@ -160,7 +160,7 @@ has out 'urn:satchel:problem:unknown-task'
 expect 65 submit --batch "$work/nowhere"
 expect 64 submit --batch "$work/batch" satchel.noop
 expect 64 submit --batch "$work/batch" --delay 5s
-expect 65 submit --json --batch "$work/batch" --group 'whole & batch'
+expect 65 submit --json --batch "$work/batch" -t whole --group 'whole & batch'
 [ "$(grep -c '"group":"whole & batch"' "$work/out")" = 5 ] || wrong "a batch is not a group"
 expect 64 cancel
 expect 64 cancel --state scheduled 01995a2e-7c3b-7d21-9f0e-4b8f6d1c2a35
