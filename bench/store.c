@@ -15,6 +15,7 @@
 static const size_t sizes[] = {1, 16, 64, 256, 1024};
 #define SIZES (sizeof sizes / sizeof *sizes)
 #define BATCH_MAX 1024
+#define LAG 3 /* commits between a task's submission and its end */
 
 static const char context_text[] =
     "{\"v\":1,\"vars\":{\"baggage\":\"user=alice,plan=gold\",\"traceparent\":"
@@ -86,32 +87,27 @@ struct measure {
     int64_t worst_ns;
 };
 
-static void commit_all(struct store *store, struct store_change *changes, size_t rows, size_t size, struct measure *ret)
+/* One commit; what it takes is added to *m. */
+static void commit_one(struct store *store, struct store_change *changes, size_t n, struct measure *m)
 {
     struct store_change *batch[BATCH_MAX];
-    uint64_t commits, syncs;
-    store->ops->counters(store, &commits, &syncs);
-    *ret = (struct measure){0};
+    uint64_t commits_before, syncs_before, commits, syncs;
+    store->ops->counters(store, &commits_before, &syncs_before);
     uint64_t bytes = bytes_written();
-    int64_t start = clock_mono_ns();
+    for (size_t i = 0; i < n; i++)
+        batch[i] = &changes[i];
     double cpu = cpu_seconds();
-    for (size_t at = 0; at < rows; at += size) {
-        size_t n = rows - at < size ? rows - at : size;
-        for (size_t i = 0; i < n; i++)
-            batch[i] = &changes[at + i];
-        int64_t before = clock_mono_ns();
-        if (store->ops->commit(store, batch, n) != STORE_OK)
-            fail("a commit failed");
-        int64_t took = clock_mono_ns() - before;
-        if (took > ret->worst_ns)
-            ret->worst_ns = took;
-    }
-    ret->wall_ns = clock_mono_ns() - start;
-    ret->cpu = cpu_seconds() - cpu;
-    ret->bytes = bytes_written() - bytes;
-    store->ops->counters(store, &ret->commits, &ret->syncs);
-    ret->commits -= commits;
-    ret->syncs -= syncs;
+    int64_t start = clock_mono_ns();
+    if (store->ops->commit(store, batch, n) != STORE_OK)
+        fail("a commit failed");
+    int64_t took = clock_mono_ns() - start;
+    m->cpu += cpu_seconds() - cpu;
+    m->wall_ns += took;
+    m->worst_ns = took > m->worst_ns ? took : m->worst_ns;
+    m->bytes += bytes_written() - bytes;
+    store->ops->counters(store, &commits, &syncs);
+    m->commits += commits - commits_before;
+    m->syncs += syncs - syncs_before;
 }
 
 static void report(const char *what, size_t size, size_t rows, const struct measure *m)
@@ -122,13 +118,22 @@ static void report(const char *what, size_t size, size_t rows, const struct meas
                  (double)m->bytes / (double)rows, (double)m->syncs / (double)m->commits, (double)m->worst_ns / 1e6);
 }
 
-static void one_size(struct store *store, size_t size, size_t rows, unsigned tenants)
+static void end_rows(struct store_change *changes, size_t n, struct task_outcome *outcome)
 {
-    struct store_change *changes = calloc(rows, sizeof *changes);
-    if (!changes)
-        fail("no memory");
-    for (size_t i = 0; i < rows; i++) {
-        struct task_spec *spec = make_spec((unsigned)i, tenants);
+    for (size_t i = 0; i < n; i++) {
+        changes[i].kind = STORE_UPDATE;
+        changes[i].expect_state = TASK_RUNNING;
+        changes[i].expect_attempt = 1;
+        changes[i].status.state = TASK_SUCCEEDED;
+        changes[i].status.finished_us = clock_wall_us();
+        changes[i].outcome = outcome;
+    }
+}
+
+static void begin_rows(struct store_change *changes, size_t n, size_t first, unsigned tenants)
+{
+    for (size_t i = 0; i < n; i++) {
+        struct task_spec *spec = make_spec((unsigned)(first + i), tenants);
         changes[i] = (struct store_change){
             .kind = STORE_INSERT,
             .id = spec->id,
@@ -140,23 +145,11 @@ static void one_size(struct store *store, size_t size, size_t rows, unsigned ten
                        .progress = -1},
         };
     }
-    struct measure m;
-    commit_all(store, changes, rows, size, &m);
-    report("insert", size, rows, &m);
-    struct task_outcome *outcome = task_outcome_success(blob_new(SLICE_LITERAL("null")));
-    if (!outcome)
-        fail("no memory");
-    for (size_t i = 0; i < rows; i++) {
-        changes[i].kind = STORE_UPDATE;
-        changes[i].expect_state = TASK_RUNNING;
-        changes[i].expect_attempt = 1;
-        changes[i].status.state = TASK_SUCCEEDED;
-        changes[i].status.finished_us = clock_wall_us();
-        changes[i].outcome = outcome;
-    }
-    commit_all(store, changes, rows, size, &m);
-    report("update", size, rows, &m);
-    for (size_t i = 0; i < rows; i++) {
+}
+
+static void release_rows(struct store_change *changes, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
         if (changes[i].result != STORE_OK)
             fail("an update was fenced");
         union {
@@ -165,6 +158,32 @@ static void one_size(struct store *store, size_t size, size_t rows, unsigned ten
         } spec = {.given = changes[i].spec};
         task_spec_unref(spec.ours);
     }
+}
+
+/* As it goes under load: submissions, and the ends of those that came a few commits before. */
+static void one_size(struct store *store, size_t size, size_t rows, unsigned tenants)
+{
+    struct store_change *changes = calloc(rows, sizeof *changes);
+    struct task_outcome *outcome = task_outcome_success(blob_new(SLICE_LITERAL("null")));
+    if (!changes || !outcome)
+        fail("no memory");
+    struct measure insert = {0}, update = {0};
+    size_t behind = LAG * size;
+    for (size_t at = 0; at < rows + behind; at += size) {
+        if (at < rows) {
+            size_t n = rows - at < size ? rows - at : size;
+            begin_rows(&changes[at], n, at, tenants);
+            commit_one(store, &changes[at], n, &insert);
+        }
+        if (at >= behind) {
+            size_t ended = at - behind, n = rows - ended < size ? rows - ended : size;
+            end_rows(&changes[ended], n, outcome);
+            commit_one(store, &changes[ended], n, &update);
+        }
+    }
+    report("insert", size, rows, &insert);
+    report("update", size, rows, &update);
+    release_rows(changes, rows);
     task_outcome_unref(outcome);
     free(changes);
 }
