@@ -341,6 +341,10 @@ static void tenant_limits(void *arg, struct slice tenant, struct tenant_limits *
         ret->weight = configured->weight;
     ret->max_running = (uint32_t)configured->max_running;
     ret->max_waiting = (uint32_t)configured->max_queued;
+    ret->max_waiting_bytes = (uint64_t)configured->max_queued_bytes;
+    ret->max_waiters = (uint32_t)configured->max_waiters;
+    ret->rate = configured->rate;
+    ret->burst = (uint32_t)configured->burst;
 }
 
 /* The table; it is read from the store before the engine has that.  Its thread begins behind the engine's. */

@@ -194,6 +194,14 @@ static void write_limits(const struct tenant_limits *limits, struct json_out *j)
         json_out_member_i64(j, "max_running", limits->max_running);
     if (limits->max_waiting)
         json_out_member_i64(j, "max_queued", limits->max_waiting);
+    if (limits->max_waiting_bytes)
+        json_out_member_i64(j, "max_queued_bytes", (int64_t)limits->max_waiting_bytes);
+    if (limits->max_waiters)
+        json_out_member_i64(j, "max_waiters", limits->max_waiters);
+    if (limits->rate > 0)
+        member_double(j, "rate", limits->rate);
+    if (limits->burst)
+        json_out_member_i64(j, "burst", limits->burst);
     json_out_end_object(j);
 }
 
@@ -217,6 +225,8 @@ static void write_tenant(const struct engine_tenant *tenant, struct json_out *j)
     json_out_member_i64(j, "scheduled", tenant->scheduled);
     json_out_member_i64(j, "queued", tenant->queued);
     json_out_member_i64(j, "running", tenant->running);
+    json_out_member_i64(j, "queued_bytes", (int64_t)tenant->waiting_bytes);
+    json_out_member_i64(j, "waiters", tenant->waiters);
     member_bool(j, "paused", tenant->limits.paused);
     member_bool(j, "draining", tenant->limits.draining);
     write_limits(&tenant->limits, j);

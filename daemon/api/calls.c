@@ -146,6 +146,8 @@ static void on_reader_delivered(struct read_call *read)
 void call_reply_begin(const struct api_call *call, struct http_exchange *exchange, struct reply *ret)
 {
     reply_begin(ret, exchange, slice_of(call->request_id, call->request_id_len));
+    if (call->holds == CALL_ENGINE && call->engine.rate.limit)
+        reply_rate(ret, &call->engine.rate);
 }
 
 static void reply_overloaded(struct api_call *call, struct http_exchange *exchange, const char *what)
@@ -245,6 +247,36 @@ static void not_unique_problem(const struct task_record *holder, struct problem 
                 task_state_name(holder->status.state));
 }
 
+static void quota_problem(const struct engine_call *engine, const char *tenant, struct problem *problem)
+{
+    switch ((enum engine_quota)engine->fault) {
+    case QUOTA_ALL_TASKS:
+        problem_set(problem, PROBLEM_QUOTA_EXCEEDED,
+                    "All tenants together have as many waiting tasks as they may have.");
+        break;
+    case QUOTA_BYTES:
+        problem_set(problem, PROBLEM_QUOTA_EXCEEDED,
+                    "The waiting tasks of tenant %s would have more bytes than they may have (max_queued_bytes).",
+                    tenant);
+        break;
+    case QUOTA_RATE:
+        problem_set(problem, PROBLEM_QUOTA_EXCEEDED, "Tenant %s submits faster than it may: %u in %u s.", tenant,
+                    engine->rate.limit, engine->rate.window_s);
+        break;
+    case QUOTA_WAITERS:
+        problem_set(problem, PROBLEM_QUOTA_EXCEEDED,
+                    "Tenant %s has as many requests that wait for tasks as it may have (max_waiters).", tenant);
+        break;
+    case QUOTA_HOLDS:
+        problem_set(problem, PROBLEM_QUOTA_EXCEEDED, "There are as many holds as there may be; resume some.");
+        break;
+    case QUOTA_TASKS:
+    default:
+        problem_set(problem, PROBLEM_QUOTA_EXCEEDED, "Tenant %s has as many waiting tasks as it may have.", tenant);
+        break;
+    }
+}
+
 void engine_call_problem(const struct engine_call *engine, const char *tenant, struct problem *problem)
 {
     switch (engine->result) {
@@ -260,10 +292,7 @@ void engine_call_problem(const struct engine_call *engine, const char *tenant, s
                     "The task that this idempotency key made, %s, was deleted. Use a new key to submit again.", id);
         break;
     }
-    case ENGINE_QUOTA:
-        problem_set(problem, PROBLEM_QUOTA_EXCEEDED,
-                    "Tenant %s (or all tenants together) has as many waiting tasks as it may have.", tenant);
-        break;
+    case ENGINE_QUOTA: quota_problem(engine, tenant, problem); break;
     case ENGINE_NO_PARENT:
         problem_add(problem, PROBLEM_INVALID_SUBMISSION, "/parent_id", "this tenant has no task of this id");
         return;
@@ -278,7 +307,8 @@ void engine_call_problem(const struct engine_call *engine, const char *tenant, s
         break;
     case ENGINE_DRAINED:
         problem_set(problem, PROBLEM_DRAINING,
-                    "An operator lets the daemon, tenant %s or this task type run dry: no more tasks are taken.", tenant);
+                    "An operator lets the daemon, tenant %s or this task type run dry: no more tasks are taken.",
+                    tenant);
         break;
     case ENGINE_STORE_FULL:
         problem_set(problem, PROBLEM_STORE_UNAVAILABLE, "The store is full; nothing of this request was taken.");

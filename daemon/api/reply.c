@@ -72,6 +72,14 @@ void reply_retry_after(struct reply *r, int seconds)
     reply_field(r, "Retry-After", slice_of(r->retry_after, (size_t)len));
 }
 
+void reply_rate(struct reply *r, const struct engine_rate *rate)
+{
+    int len = snprintf(r->rate_policy, sizeof r->rate_policy, "\"submissions\";q=%u;w=%u", rate->limit, rate->window_s);
+    reply_field(r, "RateLimit-Policy", slice_of(r->rate_policy, (size_t)len));
+    len = snprintf(r->rate, sizeof r->rate, "\"submissions\";r=%u;t=%u", rate->left, rate->reset_s);
+    reply_field(r, "RateLimit", slice_of(r->rate, (size_t)len));
+}
+
 /* ---- bodies ---- */
 
 static void send(struct reply *r, int status, const char *type, struct slice body)

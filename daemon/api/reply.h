@@ -3,6 +3,7 @@
 #ifndef SATCHEL_API_REPLY_H
 #define SATCHEL_API_REPLY_H
 
+#include "engine/engine.h"
 #include "http/http.h"
 #include "task/task.h"
 
@@ -12,7 +13,7 @@ struct reply {
     struct http_exchange *exchange;
     struct http_field fields[REPLY_FIELDS_MAX];
     size_t n;
-    char retry_after[24], location[sizeof "/v1/tasks/" + TASK_ID_TEXT_SIZE];
+    char rate_policy[64], rate[64], retry_after[24], location[sizeof "/v1/tasks/" + TASK_ID_TEXT_SIZE];
 };
 
 /* X-Request-ID and Cache-Control: no-store. */
@@ -20,6 +21,8 @@ void reply_begin(struct reply *r, struct http_exchange *exchange, struct slice r
 void reply_field(struct reply *r, const char *name, struct slice value); /* the value must live until the reply */
 void reply_location(struct reply *r, struct task_id id);
 void reply_retry_after(struct reply *r, int seconds);
+/* RateLimit-Policy and RateLimit, as draft-ietf-httpapi-ratelimit-headers-10 has them. */
+void reply_rate(struct reply *r, const struct engine_rate *rate);
 
 /* Each of these ends the exchange. */
 void reply_json(struct reply *r, int status, struct slice body);

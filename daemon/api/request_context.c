@@ -15,8 +15,9 @@
 #include "proto/id.h"
 #include "proto/json_out.h"
 #include "proto/timetext.h"
+#include "task/tenant_defaults.h"
 
-#define FIELDS_INLINE 136u /* the default limit of header lines, and the two that are made up */
+#define FIELDS_INLINE 144u /* the default limit of header lines, and some that are made up */
 #define VARIABLES_MAX 64u  /* X-Satchel-Var-* lines */
 #define VARIABLE_MAX 8192u
 
@@ -384,6 +385,7 @@ static int check_left_out(const struct carrier *c, const satchel_problem *proble
 struct origin_writer {
     struct json_out j;
     const struct caller *caller;
+    const struct tenant_defaults *defaults;
 };
 
 static int write_origin(satchel_var *var, void *data, void *arg)
@@ -395,6 +397,8 @@ static int write_origin(satchel_var *var, void *data, void *arg)
         origin = "config";
     else if (var == satchel_known_var(SATCHEL_REQUEST_ID) && w->caller->made_id)
         origin = "generated";
+    else if (tenant_defaults_gave(w->defaults, satchel_var_name(var)))
+        origin = "config";
     json_out_member(&w->j, satchel_var_name(var), slice_str(origin));
     return 0;
 }
@@ -406,7 +410,8 @@ static int out_of_memory(struct problem *reterr)
     return -1;
 }
 
-static int extract(struct carrier *c, const struct caller *caller, struct request_context *ret, struct problem *reterr)
+static int extract(struct carrier *c, const struct caller *caller, const struct tenant_defaults *defaults,
+                   struct request_context *ret, struct problem *reterr)
 {
     satchel_problem problems[16];
     size_t n_problems = sizeof problems / sizeof problems[0];
@@ -418,11 +423,25 @@ static int extract(struct carrier *c, const struct caller *caller, struct reques
     n_problems = n_problems < 16 ? n_problems : 16;
     if (check_left_out(c, problems, n_problems, reterr) < 0)
         return -1;
-    struct origin_writer w = {json_out_to(&ret->origins), caller};
+    struct origin_writer w = {json_out_to(&ret->origins), caller, defaults};
     json_out_begin_object(&w.j);
     (void)satchel_context_each(ret->context, write_origin, &w);
     json_out_end_object(&w.j);
     return buf_ok(&ret->origins) ? 0 : out_of_memory(reterr);
+}
+
+static int check_required(const struct http_request *request, const struct config *config, const char *tenant,
+                          struct problem *reterr)
+{
+    const struct config_tenant *section = config_tenant(config, tenant);
+    for (size_t i = 0; section && i < section->require_headers.n; i++) {
+        unsigned n = 0;
+        (void)http_find(request, section->require_headers.items[i], &n);
+        if (n == 0)
+            return refuse(reterr, PROBLEM_INVALID_PARAMETER, section->require_headers.items[i],
+                          "submissions of this tenant must have it");
+    }
+    return 0;
 }
 
 int request_context_read(const struct http_request *request, const struct config *config, const struct caller *caller,
@@ -430,19 +449,25 @@ int request_context_read(const struct http_request *request, const struct config
 {
     *ret = (struct request_context){0};
     struct carrier c = {.config = config};
+    struct tenant_defaults defaults = {0};
+    size_t room = request->n_fields + 2 + tenant_defaults_room(config, caller->tenant);
     c.fields = c.inline_fields;
-    if (request->n_fields + 2 > FIELDS_INLINE)
-        c.fields = malloc((request->n_fields + 2) * sizeof *c.fields);
+    if (room > FIELDS_INLINE)
+        c.fields = malloc(room * sizeof *c.fields);
     if (!c.fields)
         return out_of_memory(reterr);
-    int result = 0;
+    int result = check_required(request, config, caller->tenant, reterr);
     for (size_t i = 0; i < request->n_fields && result == 0; i++)
         result = take_field(&c, &request->fields[i], reterr);
     if (result == 0) {
         const char *tenant = satchel_var_header(satchel_known_var(SATCHEL_TENANT));
         put(&c, tenant, strlen(tenant), slice_str(caller->tenant));
         put(&c, "X-Request-ID", sizeof "X-Request-ID" - 1, caller->request_id);
-        result = extract(&c, caller, ret, reterr);
+        if (!tenant_defaults_add(config, caller->tenant, c.fields, &c.n, &defaults))
+            result = out_of_memory(reterr);
+        else
+            result = extract(&c, caller, &defaults, ret, reterr);
+        tenant_defaults_release(&defaults);
     }
     if (c.fields != c.inline_fields)
         free(c.fields);

@@ -167,8 +167,7 @@ static void put_schedule(struct visit *visit, struct slice definition)
     struct schedule_call *own = begin(visit, true, answer_put);
     if (!own)
         return;
-    if (schedule_definition_parse(definition, visit->registry, slice_str(visit->caller.tenant), &own->definition,
-                                  &problem) < 0) {
+    if (schedule_definition_parse(definition, visit->registry, visit->caller.tenant, &own->definition, &problem) < 0) {
         visit_fail(visit, &problem);
         call_release(&own->call);
         return;
@@ -267,8 +266,8 @@ static void set_paused(struct visit *visit, bool paused)
         call_release(&own->call);
         return;
     }
-    int parsed = schedule_definition_parse(slice_str(body), visit->registry, slice_str(visit->caller.tenant),
-                                           &own->definition, &problem);
+    int parsed =
+        schedule_definition_parse(slice_str(body), visit->registry, visit->caller.tenant, &own->definition, &problem);
     free(body);
     free(submission);
     if (parsed < 0) {
@@ -345,8 +344,8 @@ void on_run_schedule(struct visit *visit)
         return;
     }
     (void)snprintf(name, sizeof name, "%.*s", (int)visit->task.len, visit->task.data);
-    int made = schedule_submission(text, visit->registry, visit->api->root_sampling, slice_str(visit->caller.tenant),
-                                   name, &submission, &problem);
+    int made = schedule_submission(text, visit->registry, visit->api->root_sampling, visit->caller.tenant, name,
+                                   &submission, &problem);
     free(body);
     free(text);
     if (made < 0) {

@@ -92,7 +92,9 @@ static int read_answer(struct engine_call *call, struct task_id *ret_id, struct 
         problem_set(reterr, PROBLEM_TASK_GONE, "The task that this idempotency key made was deleted.");
         break;
     case ENGINE_QUOTA:
-        problem_set(reterr, PROBLEM_QUOTA_EXCEEDED, "There are as many waiting tasks as there may be.");
+        problem_set(reterr, PROBLEM_QUOTA_EXCEEDED, "%s",
+                    call->fault == QUOTA_RATE ? "The tenant submits faster than it may."
+                                              : "There are as many waiting tasks as there may be.");
         break;
     case ENGINE_DRAINED:
         problem_set(reterr, PROBLEM_DRAINING, "An operator drains the daemon, the tenant or the task type.");

@@ -23,11 +23,16 @@ struct config_header { /* header "X-Region" { var = "region" secret = false } */
     size_t max_len; /* longest value, bytes */
 };
 
+#define CONFIG_TENANT_VARIABLES_MAX 64u
+
 struct config_tenant { /* tenant "acme" { ... }; "*" is what others get */
     char *name;
     double weight;
-    int64_t max_running, max_queued; /* 0: no limit of its own */
-    double rate;                     /* submissions a second; 0: no limit */
+    int64_t max_running, max_queued, max_queued_bytes, max_waiters; /* 0: no limit of its own */
+    double rate;                                                    /* submissions a second; 0: no limit */
+    int64_t burst;                                                  /* how many at once; 0: those of a second */
+    struct config_list context, baggage; /* "name=value": what its submissions have that do not say so themselves */
+    struct config_list require_headers;  /* header fields that each of them must have */
 };
 
 /* What leaves the process with a task of some type (`propagate = {...}`). */
@@ -75,6 +80,7 @@ struct config_task { /* task "thumbnail" { ... }: exactly one of command and url
     int64_t timeout_us;             /* 0: none */
     int64_t kill_grace_us;          /* between SIGTERM and SIGKILL */
     unsigned concurrency;           /* 0: no limit */
+    unsigned tenant_concurrency;    /* of one tenant; 0: no limit */
     int *final_exit;
     size_t n_final_exit;
     unsigned propagate; /* enum propagate */

@@ -1,7 +1,6 @@
 /* What the sections mean.  A section with a fault is reported and left out; the load fails then anyway. */
 #include "config/sections.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,14 +10,13 @@
 #include "config/grammar.h"
 #include "config/options.h"
 #include "config/task_section.h"
+#include "config/tenant_section.h"
 #include "config/tls_section.h"
 #include "proto/json_in.h"
 #include "proto/json_out.h"
 #include "proto/timetext.h"
 
 const struct source_shape header_shape[] = {{.name = "var"}, {.name = "secret"}, {.name = "max_len"}, {0}};
-const struct source_shape tenant_shape[] = {
-    {.name = "weight"}, {.name = "max_running"}, {.name = "max_queued"}, {.name = "rate"}, {0}};
 const struct source_shape plugin_shape[] = {{.name = "config"}, {0}};
 const struct source_shape schedule_shape[] = {{.name = "cron"},
                                               {.name = "timezone"},
@@ -33,7 +31,6 @@ const struct source_shape schedule_shape[] = {{.name = "cron"},
                                               {0}};
 
 #define HEADER_MAX_LEN 256
-#define RATE_MAX 1e9
 
 /* ---- values of a section ---- */
 
@@ -130,20 +127,6 @@ void section_switch(struct section *s, const char *name, bool *field)
         section_problem(s, name, "must be true or false");
 }
 
-static void section_real(struct section *s, const char *name, bool zero_too, double *field)
-{
-    struct config_where where;
-    char *end;
-    if (!source_is_set(s->cfg, name))
-        return;
-    const char *text = source_value(s->cfg, name, 0, &where);
-    double value = strtod(text, &end);
-    if (end == text || *end || !isfinite(value) || value < 0 || value > RATE_MAX || (value == 0 && !zero_too))
-        section_problem(s, name, zero_too ? "must be a number from 0 to 1e9" : "must be a number above 0, at most 1e9");
-    else
-        *field = value;
-}
-
 bool section_open(struct section *s, struct cfg_t *root, const char *kind, size_t index,
                   const char *(*check)(const char *), struct problems *problems)
 {
@@ -229,19 +212,14 @@ static void read_tenant(struct config *config, struct section *s, bool title_ok)
         return;
     config->tenants = array;
     struct config_tenant *tenant = &array[config->n_tenants];
-    tenant->name = section_copy(s, s->title);
-    tenant->weight = 1;
-    section_real(s, "weight", false, &tenant->weight);
-    section_real(s, "rate", true, &tenant->rate);
-    section_number(s, "max_running", 0, 1000000, &tenant->max_running);
-    section_number(s, "max_queued", 0, 1000000000, &tenant->max_queued);
+    tenant_section_read(tenant, s);
     bool twice = config_tenant(config, s->title) && strcmp(config_tenant(config, s->title)->name, s->title) == 0;
     if (twice)
         problems_add(s->problems, s->where, "tenant \"%s\": is configured twice", s->title);
     if (tenant->name && title_ok && !twice)
         config->n_tenants++;
     else
-        free(tenant->name);
+        tenant_section_release(tenant);
 }
 
 const struct config_tenant *config_tenant(const struct config *config, const char *name)
@@ -507,11 +485,7 @@ void sections_print(const struct config *config, void (*put)(void *arg, const ch
         print_line(put, arg, &line);
     }
     for (size_t i = 0; i < config->n_tenants; i++) {
-        const struct config_tenant *tenant = &config->tenants[i];
-        buf_append_str(&line, "tenant ");
-        config_quote(&line, tenant->name);
-        buf_printf(&line, " { weight = %g max_running = %lld max_queued = %lld rate = %g }", tenant->weight,
-                   (long long)tenant->max_running, (long long)tenant->max_queued, tenant->rate);
+        tenant_section_print(&config->tenants[i], &line);
         print_line(put, arg, &line);
     }
     for (size_t i = 0; i < config->n_tasks; i++) {
@@ -559,7 +533,7 @@ void sections_release(struct config *config)
     for (size_t i = 0; i < config->n_headers; i++)
         header_release(&config->headers[i]);
     for (size_t i = 0; i < config->n_tenants; i++)
-        free(config->tenants[i].name);
+        tenant_section_release(&config->tenants[i]);
     for (size_t i = 0; i < config->n_tasks; i++)
         task_section_release(&config->tasks[i]);
     for (size_t i = 0; i < config->n_plugins; i++)

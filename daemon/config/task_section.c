@@ -26,6 +26,7 @@ const struct source_shape task_shape[] = {{.name = "command", .list = true},
                                           {.name = "timeout"},
                                           {.name = "kill_grace"},
                                           {.name = "concurrency"},
+                                          {.name = "tenant_concurrency"},
                                           {.name = "final_exit", .list = true},
                                           {.name = "propagate", .list = true},
                                           {.name = "trace"},
@@ -171,7 +172,7 @@ static void check_whole(const struct config_task *task, struct section *s)
 
 void task_section_read(struct config_task *task, struct section *s)
 {
-    int64_t concurrency = 0;
+    int64_t concurrency = 0, tenant_concurrency = 0;
     char *trace = NULL;
     task->name = section_copy(s, s->title);
     task->where = section_where(s);
@@ -187,8 +188,10 @@ void task_section_read(struct config_task *task, struct section *s)
     section_duration(s, "timeout", &task->timeout_us);
     section_duration(s, "kill_grace", &task->kill_grace_us);
     section_number(s, "concurrency", 0, CONCURRENCY_MAX, &concurrency);
+    section_number(s, "tenant_concurrency", 0, CONCURRENCY_MAX, &tenant_concurrency);
     section_switch(s, "allow_dash", &task->allow_dash);
     task->concurrency = (unsigned)concurrency;
+    task->tenant_concurrency = (unsigned)tenant_concurrency;
     task->url_from_args = task->url && host_is_template(task->url);
     if (task->url && !task->method)
         task->method = section_copy(s, "POST");
@@ -272,7 +275,8 @@ void task_section_print(const struct config_task *task, struct buf *out)
     print_assignments(out, "environment", &task->environment, '=');
     print_text(out, "workdir", task->workdir);
     print_duration(out, "timeout", task->timeout_us);
-    buf_printf(out, " concurrency = %u propagate = {", task->concurrency);
+    buf_printf(out, " concurrency = %u tenant_concurrency = %u propagate = {", task->concurrency,
+               task->tenant_concurrency);
     const char *comma = "";
     for (size_t bit = 0; bit < N_PROPAGATE; bit++) {
         if (!(task->propagate & 1u << bit))

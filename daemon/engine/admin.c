@@ -85,6 +85,7 @@ void hold_handle(struct engine *e, struct engine_call *call)
     int err = holds_reserve(&e->holds);
     struct change *change = err ? NULL : batch_add_row(e, (struct task_id){0, 0});
     if (!change) {
+        call->fault = QUOTA_HOLDS;
         call_answer(e, call, err == -ENOSPC ? ENGINE_QUOTA : ENGINE_STORE_FAILED);
         return;
     }
@@ -132,6 +133,8 @@ static void fill_figures(const struct engine *e, struct slice name, struct engin
     ret->queued = tenant->queued;
     ret->scheduled = tenant->waiting - tenant->queued;
     ret->running = tenant->running;
+    ret->waiters = tenant->waiters;
+    ret->waiting_bytes = tenant->waiting_bytes;
     ret->submitted = tenant->submitted;
     ret->attempts = tenant->attempts;
     ret->run_us = tenant->run_ns / 1000;

@@ -31,16 +31,24 @@ static bool is_waiting(int state)
     return state == TASK_SCHEDULED || state == TASK_QUEUED;
 }
 
+static void count_waiting(struct tenant *tenant, const struct entry *entry, int by)
+{
+    if (!is_waiting(entry->state))
+        return;
+    tenant->waiting += (uint32_t)by;
+    tenant->waiting_bytes += (uint64_t)by * admission_bytes(entry->size);
+}
+
 void task_set_state(struct engine *e, struct entry *entry, enum task_state state, bool is_new)
 {
     struct lane *lane = scheduler_lane(&e->scheduler, entry);
     if (!is_new) {
         e->stats.waiting[entry->state]--;
-        lane->tenant->waiting -= is_waiting(entry->state);
+        count_waiting(lane->tenant, entry, -1);
     }
     entry->state = (uint8_t)state;
     e->stats.waiting[state]++;
-    lane->tenant->waiting += is_waiting((int)state);
+    count_waiting(lane->tenant, entry, 1);
 }
 
 struct live *entry_live(struct engine *e, struct entry *entry)
@@ -84,7 +92,7 @@ void entry_drop(struct engine *e, struct entry *entry)
 {
     struct lane *lane = scheduler_lane(&e->scheduler, entry);
     e->stats.waiting[entry->state]--;
-    lane->tenant->waiting -= is_waiting(entry->state);
+    count_waiting(lane->tenant, entry, -1);
     scheduler_dequeue(&e->scheduler, entry);
     heap_clear(&e->due, &entry->timer);
     entry_cool(e, entry);
@@ -246,8 +254,10 @@ static void fill_row(struct engine *e, struct change *change)
     change->row.outcome = change->outcome;
     if (entry->live)
         told_fill(entry->live, change);
-    if (change->row.kind == STORE_INSERT)
+    if (change->row.kind == STORE_INSERT) {
         change->row.spec = entry->spec;
+        change->row.size = entry->size;
+    }
 }
 
 static void answer_calls(struct engine *e, struct change *change, struct entry *entry)

@@ -83,6 +83,7 @@ void callback_add(struct engine *e, struct entry *entry)
     struct change *change = batch_begin(e, callback, STORE_INSERT); /* room was kept: CHANGES_OF_AN_END */
     change->row.with = &e->changes[end - 1].row;
     callback->spec = spec;
+    callback->size = admission_code(spec->size);
     e->hot_bytes += spec->size;
     callback->priority = spec->priority < PRIORITIES ? spec->priority : PRIORITIES - 1;
     callback->run_at_us = spec->created_us;

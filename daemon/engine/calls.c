@@ -14,7 +14,7 @@ void call_answer(struct engine *e, struct engine_call *call, enum engine_result 
     task_spec_unref(call->spec);
     call->spec = NULL;
     if (result == ENGINE_STORE_FULL || result == ENGINE_STORE_FAILED || result == ENGINE_QUOTA)
-        call->retry_after_s = 5;
+        call->retry_after_s = call->rate.retry_s ? (int)call->rate.retry_s : 5;
     if (result == ENGINE_DRAINING)
         call->retry_after_s = 1;
     if (result == ENGINE_DRAINED)
@@ -54,19 +54,6 @@ static void answer_later(struct change *change, struct engine_call *call)
 }
 
 /* ---- submit ---- */
-
-/* False: there are too many waiting tasks; the new entry is gone again. */
-static bool admit(struct engine *e, struct entry *entry)
-{
-    const struct tenant *tenant = scheduler_lane(&e->scheduler, entry)->tenant;
-    size_t limit = tenant->limits.max_waiting ? tenant->limits.max_waiting : e->options.max_waiting_per_tenant;
-    uint64_t waiting = e->stats.waiting[TASK_SCHEDULED] + e->stats.waiting[TASK_QUEUED];
-    if (!(limit && tenant->waiting >= limit) && !(e->options.max_waiting && waiting >= e->options.max_waiting))
-        return true;
-    scheduler_detach(&e->scheduler, entry);
-    entries_remove(&e->entries, entry);
-    return false;
-}
 
 /* The same key earlier in this batch: its row is not in the store yet. */
 static struct change *pending_key(struct engine *e, const struct engine_call *call)
@@ -291,8 +278,11 @@ static void submit(struct engine *e, struct engine_call *call)
         call_answer(e, call, ENGINE_DRAINED);
         return;
     }
-    if (!admit(e, entry)) {
-        call_answer(e, call, ENGINE_QUOTA);
+    entry->size = admission_code(spec->size);
+    enum engine_result admitted = admission_ask(e, call, entry);
+    if (admitted != ENGINE_OK) {
+        give_back(e, entry);
+        call_answer(e, call, admitted);
         return;
     }
     if (!tie(e, call, entry, spec, false))
@@ -404,6 +394,17 @@ static void start_again(struct engine *e, struct engine_call *call, struct entry
     answer_later(change, call);
 }
 
+/* Else the entry is gone again. */
+static enum engine_result may_run_again(struct engine *e, struct engine_call *call, struct entry *entry,
+                                        const struct task_spec *spec)
+{
+    entry->size = admission_code(spec->size);
+    enum engine_result result = holds_drain(e, entry) ? ENGINE_DRAINED : admission_ask(e, call, entry);
+    if (result != ENGINE_OK)
+        give_back(e, entry);
+    return result;
+}
+
 static void retry(struct engine *e, struct engine_call *call)
 {
     struct task_record record;
@@ -424,12 +425,10 @@ static void retry(struct engine *e, struct engine_call *call)
         return;
     }
     struct entry *entry = entry_new(e, call->id, record.spec->tenant, record.spec->name);
-    bool drained = entry && holds_drain(e, entry);
-    if (drained)
-        give_back(e, entry);
-    if (!entry || drained || !admit(e, entry)) {
+    enum engine_result admitted = entry ? may_run_again(e, call, entry, record.spec) : ENGINE_STORE_FAILED;
+    if (admitted != ENGINE_OK) {
         task_record_release(&record);
-        call_answer(e, call, drained ? ENGINE_DRAINED : entry ? ENGINE_QUOTA : ENGINE_STORE_FAILED);
+        call_answer(e, call, admitted);
         return;
     }
     entry->attempt = record.status.attempt;

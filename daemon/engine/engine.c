@@ -66,6 +66,7 @@ bool engine_post(struct engine *e, struct engine_call *call)
     call->replayed = call->not_unique = false;
     call->fault = 0;
     call->retry_after_s = 0;
+    call->rate = (struct engine_rate){0};
     call->record = (struct task_record){0};
     return !atomic_load_explicit(&e->closed, memory_order_relaxed) && mailbox_post(&e->box, &call->mail);
 }

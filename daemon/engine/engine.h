@@ -14,11 +14,15 @@
 
 #define KEY_LIFE_US (INT64_C(24) * 3600 * 1000000) /* how long an idempotency key is remembered */
 
-struct tenant_limits {    /* what a tenant may; engine_options.tenant_limits fills it in */
-    double weight;        /* > 0 */
-    uint32_t max_running; /* 0: no limit */
-    uint32_t max_waiting; /* 0: the daemon's own */
-    bool paused;          /* the engine's: an operator holds it */
+struct tenant_limits {          /* what a tenant may; engine_options.tenant_limits fills it in */
+    double weight;              /* > 0 */
+    uint32_t max_running;       /* 0: no limit */
+    uint32_t max_waiting;       /* 0: the daemon's own */
+    uint64_t max_waiting_bytes; /* of submissions that wait; 0: no limit */
+    uint32_t max_waiters;       /* requests that wait for a task; 0: no limit */
+    double rate;                /* submissions a second; 0: no limit */
+    uint32_t burst;             /* how many at once; 0: those of a second */
+    bool paused;                /* the engine's: an operator holds it */
     bool draining;
 };
 
@@ -46,7 +50,7 @@ enum engine_result {
     ENGINE_NO_PREDECESSOR, /* SUBMIT: the tenant has no task of the id at `fault` of `after` */
     ENGINE_NOT_UNIQUE,     /* SUBMIT, RETRY: `record` is the task that has the unique key */
     ENGINE_CONFLICT,       /* the task's state does not allow it; `record` shows it */
-    ENGINE_QUOTA,          /* the tenant or the daemon has too many waiting tasks */
+    ENGINE_QUOTA,          /* the tenant or the daemon has as much as it may have; `fault` says of what */
     ENGINE_DRAINING,
     ENGINE_DRAINED,    /* SUBMIT, RETRY: an operator drains the daemon, the tenant or the task type */
     ENGINE_STORE_FULL, /* nothing was accepted */
@@ -61,13 +65,21 @@ struct engine_seen {
     uint64_t version; /* of what it tells while it runs */
 };
 
+enum engine_quota { QUOTA_TASKS, QUOTA_ALL_TASKS, QUOTA_BYTES, QUOTA_RATE, QUOTA_WAITERS, QUOTA_HOLDS };
+
+struct engine_rate { /* how a tenant with a rate stands; limit 0: it has none */
+    uint32_t limit, window_s, left, reset_s;
+    uint32_t retry_s; /* refused: when there is room again */
+};
+
 enum hold_order { HOLD_PAUSE, HOLD_DRAIN, HOLD_RESUME };
 
 struct engine_tenant { /* a tenant's figures; what is counted is counted from when it was first seen or long idle */
     char name[152];
     struct tenant_limits limits;
     bool known; /* it has tasks, or had some not long ago */
-    uint32_t scheduled, queued, running;
+    uint32_t scheduled, queued, running, waiters;
+    uint64_t waiting_bytes;
     uint64_t submitted, attempts, finished[TASK_STATE_COUNT];
     int64_t run_us; /* of its attempts together */
 };
@@ -112,7 +124,8 @@ struct engine_call {
     /* out */
     enum engine_result result;
     int retry_after_s;
-    unsigned fault;
+    unsigned fault;            /* NO_PREDECESSOR: its place in `after`; QUOTA: enum engine_quota */
+    struct engine_rate rate;   /* SUBMIT, RETRY */
     struct task_record record; /* owned by the receiver: task_record_release */
     /* the engine's while it waits */
     struct engine_call *next_waiter, **prev_waiter;

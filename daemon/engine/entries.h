@@ -38,14 +38,17 @@ struct entry {
     uint32_t timer;      /* slot in the wall clock heap */
     uint32_t change;     /* index + 1 in the batch under way; 0: untouched */
     uint8_t state, priority;
-    bool cancel_requested;
-    bool has_callback;
-    uint8_t ties;   /* enum entry_tie */
-    uint8_t spans;  /* enum entry_span */
-    bool queued;    /* the scheduler's: it is linked into its lane */
-    uint8_t before; /* enum error_type that the last attempt ended with; NONE: it is not known here */
-    uint32_t self;  /* its own index */
+    bool cancel_requested : 1;
+    bool has_callback : 1;
+    bool queued : 1; /* the scheduler's: it is linked into its lane */
+    uint8_t ties;    /* enum entry_tie */
+    uint8_t spans;   /* enum entry_span */
+    uint8_t size;    /* of its submission, as admission.c codes it */
+    uint8_t before;  /* enum error_type that the last attempt ended with; NONE: it is not known here */
+    uint32_t self;   /* its own index */
 };
+
+_Static_assert(sizeof(struct entry) <= 88, "each waiting task has one");
 
 struct entries {
     struct entry **segments;

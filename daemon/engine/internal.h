@@ -164,6 +164,11 @@ void call_answer_entry(struct engine *e, struct engine_call *call, struct entry 
 struct change *batch_begin(struct engine *e, struct entry *entry, enum store_change_kind kind); /* a new entry's row */
 #define CHANGES_OF_AN_END 2u /* a task's own row, and its callback's */
 
+/* admission.c */
+enum engine_result admission_ask(struct engine *e, struct engine_call *call, const struct entry *entry);
+uint8_t admission_code(size_t bytes);
+uint64_t admission_bytes(uint8_t code);
+
 /* admin.c */
 void hold_handle(struct engine *e, struct engine_call *call);
 void hold_committed(struct engine *e, const struct change *change);

@@ -60,6 +60,7 @@ static int add(void *arg, const struct store_waiting *task)
     entry->priority = task->priority < PRIORITIES ? task->priority : PRIORITIES - 1;
     entry->cancel_requested = task->cancel_requested;
     entry->has_callback = task->has_callback;
+    entry->size = task->size;
     entry->ties = unique_tie(task);
     entry->run_at_us = task->run_at_us;
     entry->give_up_us = task->attempt ? task->deadline_us : earlier(task->deadline_us, task->expires_us);

@@ -372,6 +372,7 @@ static struct type_state *type_of(const struct scheduler *s, const struct lane *
 static bool lane_may_run(const struct scheduler *s, const struct lane *lane)
 {
     return lane->mask && !type_of(s, lane)->paused &&
+           !(lane->type && lane->type->tenant_concurrency && lane->running >= lane->type->tenant_concurrency) &&
            !(lane->type && lane->type->concurrency && type_of(s, lane)->running >= lane->type->concurrency);
 }
 
@@ -484,18 +485,27 @@ int64_t scheduler_start(struct scheduler *s, struct entry *entry)
     return expected;
 }
 
-/* A slot of `type` became free, or one of a tenant's: the blocked tenant with the least virtual time that could use it. */
-static void unblock_one(struct scheduler *s, const struct lane *freed)
+static void unblock_if_able(struct scheduler *s, struct tenant *tenant)
+{
+    if (!tenant->blocked || !tenant_first(s, tenant))
+        return;
+    unblock(tenant);
+    (void)heap_set(&s->ready, &tenant->heap_slot, tenant->vtime);
+}
+
+/* A slot of the lane's tenant became free, which it may use for another type; and one of the lane's type, which belongs
+ * to the one with the least virtual time of those that could use it. */
+static void unblock_after(struct scheduler *s, const struct lane *freed)
 {
     struct tenant *best = NULL;
+    unblock_if_able(s, freed->tenant);
+    if (!freed->type || !freed->type->concurrency)
+        return;
     for (struct tenant *tenant = s->blocked; tenant; tenant = tenant->next_blocked)
         if ((!best || tenant->vtime < best->vtime) && tenant_first(s, tenant))
             best = tenant;
-    (void)freed;
-    if (!best)
-        return;
-    unblock(best);
-    (void)heap_set(&s->ready, &best->heap_slot, best->vtime);
+    if (best)
+        unblock_if_able(s, best);
 }
 
 static void learn(struct type_state *type, int64_t run_ns)
@@ -524,7 +534,7 @@ void scheduler_end(struct scheduler *s, struct entry *entry, int64_t expected_ns
     }
     charge(s, lane->tenant, (run_ns > LEAST_CHARGE_NS || !started ? run_ns : LEAST_CHARGE_NS) - expected_ns);
     if (s->blocked)
-        unblock_one(s, lane);
+        unblock_after(s, lane);
 }
 
 /* ---- a reload ---- */

@@ -31,8 +31,11 @@ struct tenant {
     int64_t vtime;                     /* nanoseconds of run time divided by weight */
     uint32_t heap_slot;                /* in the heap while it has something that may run */
     uint32_t queued, running, waiting; /* waiting: scheduled and queued */
-    bool blocked;                      /* has queued tasks, but all at some limit */
-    bool idle;                         /* has no tasks: kept for its figures, while there is room */
+    uint32_t waiters;
+    uint64_t waiting_bytes;
+    int64_t bucket_ns; /* admission.c: when what it has submitted is within its rate again */
+    bool blocked;      /* has queued tasks, but all at some limit */
+    bool idle;         /* has no tasks: kept for its figures, while there is room */
     struct tenant *next_idle, *prev_idle;
     uint64_t submitted, attempts, finished[TASK_STATE_COUNT];
     int64_t run_ns;

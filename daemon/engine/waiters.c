@@ -2,15 +2,22 @@
  * Called by batch.c and calls.c.  Thread: the engine's. */
 #include "engine/internal.h"
 
+static bool too_many_wait(const struct engine *e, const struct entry *entry)
+{
+    const struct tenant *tenant = scheduler_lane(&e->scheduler, entry)->tenant;
+    return tenant->limits.max_waiters && tenant->waiters >= tenant->limits.max_waiters;
+}
+
 void waiter_add(struct engine *e, struct entry *entry, struct engine_call *call)
 {
-    struct live *live = entry_live(e, entry);
+    struct tenant *tenant = scheduler_lane(&e->scheduler, entry)->tenant;
+    struct live *live = too_many_wait(e, entry) ? NULL : entry_live(e, entry);
     if (!live || !heap_set(&e->waits, &call->timer_slot, call->wait_until_ns)) {
         if (call->kind == ENGINE_WATCH) {
             call_answer(e, call, ENGINE_STORE_FAILED);
             return;
         }
-        call_answer_entry(e, call, entry, NULL); /* no memory to wait: tell how it stands */
+        call_answer_entry(e, call, entry, NULL); /* no memory to wait, or too many do: tell how it stands */
         return;
     }
     call->next_waiter = live->waiters;
@@ -20,6 +27,7 @@ void waiter_add(struct engine *e, struct entry *entry, struct engine_call *call)
     live->waiters = call;
     call->waits_for = entry->self;
     e->stats.waiters++;
+    tenant->waiters++;
 }
 
 static void waiter_remove(struct engine *e, struct engine_call *call)
@@ -30,6 +38,7 @@ static void waiter_remove(struct engine *e, struct engine_call *call)
         call->next_waiter->prev_waiter = call->prev_waiter;
     call->next_waiter = NULL;
     e->stats.waiters--;
+    scheduler_lane(&e->scheduler, entries_at(&e->entries, call->waits_for))->tenant->waiters--;
 }
 
 void waiters_answer(struct engine *e, struct entry *entry, struct task_outcome *outcome)
@@ -79,6 +88,12 @@ void watch_handle(struct engine *e, struct engine_call *call)
     bool known = entry && entry->live; /* else nobody has looked since, and state and attempt tell */
     if (!entry || !call_may_see(e, entry, call->tenant) || !entry_live(e, entry)) {
         call_answer(e, call, ENGINE_NOT_LIVE);
+        return;
+    }
+    if (too_many_wait(e, entry)) {
+        entry_live_release(e, entry);
+        call->fault = QUOTA_WAITERS;
+        call_answer(e, call, ENGINE_QUOTA);
         return;
     }
     const struct engine_seen *seen = &call->seen;

@@ -272,6 +272,7 @@ int command_register(struct registry *registry, const struct config_task *task, 
                              .detail = command,
                              .timeout_us = task->timeout_us,
                              .concurrency = task->concurrency,
+                             .tenant_concurrency = task->tenant_concurrency,
                              .propagate = task->propagate,
                              .own_trace = task->own_trace};
     if (registry_add(registry, &type, (struct type_owner){task->where, command_free, command}, error, error_size) ==

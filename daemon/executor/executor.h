@@ -23,15 +23,16 @@ struct task_type {
     const char *name;          /* 1..64 of A-Za-z0-9._-; unique */
     uint16_t index;            /* position in the registry */
     const struct executor *executor;
-    const void *detail;   /* the executor's own: a handler, a command's settings */
-    int64_t timeout_us;   /* of one attempt, unless the submission says otherwise; 0: none */
-    unsigned concurrency; /* attempts at once on this node; 0: no limit of its own */
-    unsigned propagate;   /* enum propagate */
-    size_t max_result;    /* longest result, bytes */
-    int max_depth;        /* deepest nesting of a result */
-    bool own_trace;       /* an attempt starts a trace of its own, which links to the submission's */
-    bool internal;        /* nobody can submit it: the engine makes such tasks itself */
-    bool quick;           /* runs in microseconds and never blocks (noop, echo) */
+    const void *detail;          /* the executor's own: a handler, a command's settings */
+    int64_t timeout_us;          /* of one attempt, unless the submission says otherwise; 0: none */
+    unsigned concurrency;        /* attempts at once on this node; 0: no limit of its own */
+    unsigned tenant_concurrency; /* the same of one tenant */
+    unsigned propagate;          /* enum propagate */
+    size_t max_result;           /* longest result, bytes */
+    int max_depth;               /* deepest nesting of a result */
+    bool own_trace;              /* an attempt starts a trace of its own, which links to the submission's */
+    bool internal;               /* nobody can submit it: the engine makes such tasks itself */
+    bool quick;                  /* runs in microseconds and never blocks (noop, echo) */
 };
 
 struct registry;

@@ -344,6 +344,7 @@ int http_register(struct registry *registry, const struct config_task *config, c
                              .detail = task,
                              .timeout_us = config->timeout_us,
                              .concurrency = config->concurrency,
+                             .tenant_concurrency = config->tenant_concurrency,
                              .propagate = config->propagate,
                              .own_trace = config->own_trace};
     if (registry_add(registry, &type, (struct type_owner){config->where, http_task_free, task}, error, error_size) <

@@ -7,6 +7,7 @@
 #include "proto/json_in.h"
 #include "proto/json_out.h"
 #include "proto/zone.h"
+#include "task/tenant_defaults.h"
 
 #define MEMBERS_MAX 64u
 
@@ -98,7 +99,7 @@ static char *copy_submission(struct slice body)
     return buf_take(&out, NULL);
 }
 
-static satchel_context *context_of(struct slice tenant)
+static satchel_context *context_of(const struct config *config, const char *tenant, struct tenant_defaults *defaults)
 {
     const char *header = satchel_var_header(satchel_known_var(SATCHEL_TENANT));
     unsigned char random[16];
@@ -107,35 +108,69 @@ static satchel_context *context_of(struct slice tenant)
     for (size_t i = 0; i < sizeof random; i++)
         (void)snprintf(id + 2 * i, 3, "%02x", random[i]);
     const char *id_header = satchel_var_header(satchel_known_var(SATCHEL_REQUEST_ID));
-    const satchel_field fields[] = {
-        {.name = header, .value = tenant.data, .name_len = strlen(header), .value_len = tenant.len},
+    satchel_field fields[2 + CONFIG_TENANT_VARIABLES_MAX + 1] = {
+        {.name = header, .value = tenant, .name_len = strlen(header), .value_len = strlen(tenant)},
         {.name = id_header, .value = id, .name_len = strlen(id_header), .value_len = 32}};
     satchel_context *context = NULL;
-    size_t problems = 0;
-    return satchel_extract(fields, 2, &context, NULL, &problems) == SATCHEL_OK ? context : NULL;
+    size_t problems = 0, n = 2;
+    if (!tenant_defaults_add(config, tenant, fields, &n, defaults))
+        return NULL;
+    return satchel_extract(fields, n, &context, NULL, &problems) == SATCHEL_OK ? context : NULL;
 }
 
-int schedule_submission(const char *text, struct registry *registry, uint64_t root_sampling, struct slice tenant,
+struct origin_writer {
+    struct json_out j;
+    const struct tenant_defaults *defaults;
+};
+
+static int write_origin(satchel_var *var, void *data, void *arg)
+{
+    struct origin_writer *w = arg;
+    (void)data;
+    if (tenant_defaults_gave(w->defaults, satchel_var_name(var)))
+        json_out_member(&w->j, satchel_var_name(var), SLICE_LITERAL("config"));
+    return 0;
+}
+
+static void write_origins(const char *name, satchel_context *context, const struct tenant_defaults *defaults,
+                          struct buf *out)
+{
+    char schedule[SCHEDULE_NAME_MAX + 16];
+    struct origin_writer w = {json_out_to(out), defaults};
+    (void)snprintf(schedule, sizeof schedule, "schedule:%s", name);
+    json_out_begin_object(&w.j);
+    json_out_member(&w.j, "tenant", slice_str(schedule));
+    json_out_member(&w.j, "request_id", SLICE_LITERAL("generated"));
+    (void)satchel_context_each(context, write_origin, &w);
+    json_out_end_object(&w.j);
+}
+
+int schedule_submission(const char *text, struct registry *registry, uint64_t root_sampling, const char *tenant,
                         const char *name, struct submission *ret, struct problem *reterr)
 {
-    char origins[160];
-    satchel_context *context = context_of(tenant);
-    if (!context) {
+    struct buf origins = BUF_INIT;
+    struct tenant_defaults defaults = {0};
+    satchel_context *context = context_of(registry_config(registry), tenant, &defaults);
+    if (context)
+        write_origins(name, context, &defaults, &origins);
+    int result = -1;
+    if (!context || !buf_ok(&origins)) {
         problem_set(reterr, PROBLEM_OVERLOADED, "There is no memory for this submission.");
-        return -1;
+    } else {
+        const struct submission_input input = {
+            .config = registry_config(registry),
+            .registry = registry,
+            .body = slice_str(text),
+            .pointer = "",
+            .root_sampling = root_sampling,
+            .context = context,
+            .origins = buf_slice(&origins),
+        };
+        result = submission_parse(&input, ret, reterr);
     }
-    (void)snprintf(origins, sizeof origins, "{\"tenant\":\"schedule:%s\",\"request_id\":\"generated\"}", name);
-    const struct submission_input input = {
-        .config = registry_config(registry),
-        .registry = registry,
-        .body = slice_str(text),
-        .pointer = "",
-        .root_sampling = root_sampling,
-        .context = context,
-        .origins = slice_str(origins),
-    };
-    int result = submission_parse(&input, ret, reterr);
     satchel_context_unref(context);
+    tenant_defaults_release(&defaults);
+    buf_release(&origins);
     return result;
 }
 
@@ -149,7 +184,7 @@ void schedule_definition_release(struct schedule_definition *d)
     *d = (struct schedule_definition){0};
 }
 
-static void check_submission(const struct schedule_definition *d, struct registry *registry, struct slice tenant,
+static void check_submission(const struct schedule_definition *d, struct registry *registry, const char *tenant,
                              struct problem *reterr)
 {
     struct submission submission;
@@ -164,7 +199,7 @@ static void check_submission(const struct schedule_definition *d, struct registr
         *reterr = problem;
 }
 
-int schedule_definition_parse(struct slice body, struct registry *registry, struct slice tenant,
+int schedule_definition_parse(struct slice body, struct registry *registry, const char *tenant,
                               struct schedule_definition *ret, struct problem *reterr)
 {
     char why[JSON_IN_ERROR_SIZE];

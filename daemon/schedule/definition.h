@@ -26,12 +26,12 @@ struct schedule_definition {
 
 bool schedule_name_is_valid(struct slice name); /* a-z 0-9, then a-z 0-9 . _ - */
 /* 0, or -1 and *reterr: 400 malformed, 422 with pointers.  The submission is checked as one of `tenant`'s. */
-int schedule_definition_parse(struct slice body, struct registry *registry, struct slice tenant,
+int schedule_definition_parse(struct slice body, struct registry *registry, const char *tenant,
                               struct schedule_definition *ret, struct problem *reterr);
 void schedule_definition_release(struct schedule_definition *definition);
 
 /* The submission as a spec of the tenant's, with a context and a trace of its own; `name` goes into its origins. */
-int schedule_submission(const char *text, struct registry *registry, uint64_t root_sampling, struct slice tenant,
+int schedule_submission(const char *text, struct registry *registry, uint64_t root_sampling, const char *tenant,
                         const char *name, struct submission *ret, struct problem *reterr);
 
 #endif

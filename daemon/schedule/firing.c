@@ -66,8 +66,8 @@ static enum fired fire_for(struct schedules *s, const struct firing *firing, str
 {
     struct submission submission;
     struct problem problem = {0};
-    if (schedule_submission(firing->submission, registry, s->root_sampling, slice_str(tenant), firing->name,
-                            &submission, &problem) < 0) {
+    if (schedule_submission(firing->submission, registry, s->root_sampling, tenant, firing->name, &submission,
+                            &problem) < 0) {
         LOG_ERROR("a schedule's submission is refused", LOG_TEXT("schedule", firing->name),
                   LOG_TEXT("reason", problem.detail));
         return FIRED_NEVER;

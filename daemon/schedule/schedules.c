@@ -46,7 +46,7 @@ static bool parse_configured(const struct config_schedule *from, struct registry
 {
     struct problem problem;
     const char *tenant = from->tenant ? from->tenant : registry_config(registry)->default_tenant;
-    if (schedule_definition_parse(slice_str(from->body), registry, slice_str(tenant), ret, &problem) == 0)
+    if (schedule_definition_parse(slice_str(from->body), registry, tenant, ret, &problem) == 0)
         return true;
     for (unsigned i = 0; i == 0 || (i < problem.n_errors && i < PROBLEM_MAX_ERRORS); i++) {
         char line[PROBLEM_DETAIL_SIZE + PROBLEM_POINTER_SIZE + 300];
@@ -195,15 +195,15 @@ static int load_one(void *arg, const struct store_schedule *row)
     struct problem problem;
     if (!row->body.len)
         return keep(s, row);
-    if (schedule_definition_parse(row->body, s->registry, row->tenant, &definition, &problem) < 0) {
+    char tenant[TENANT_SIZE];
+    (void)snprintf(tenant, sizeof tenant, "%.*s", (int)row->tenant.len, row->tenant.data);
+    if (schedule_definition_parse(row->body, s->registry, tenant, &definition, &problem) < 0) {
         char name[SCHEDULE_NAME_MAX + 1];
         (void)snprintf(name, sizeof name, "%.*s", (int)row->name.len, row->name.data);
         LOG_WARNING("a stored schedule cannot be used; it is left in the store", LOG_TEXT("schedule", name),
                     LOG_TEXT("reason", problem.detail));
         return 0;
     }
-    char tenant[TENANT_SIZE];
-    (void)snprintf(tenant, sizeof tenant, "%.*s", (int)row->tenant.len, row->tenant.data);
     return schedules_put(s, tenant, row->name, &definition, row) ? 0 : -ENOMEM;
 }
 

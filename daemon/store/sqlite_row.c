@@ -160,13 +160,14 @@ static unsigned bind_body(sqlite3_stmt *stmt, enum sqlite_column column, struct 
     return 0;
 }
 
-static int64_t pack_limits(const struct task_spec *spec)
+static int64_t pack_limits(const struct task_spec *spec, uint8_t size)
 {
     uint64_t packed = spec->max_attempts | (uint64_t)spec->max_lost << 16 | (uint64_t)spec->priority << 32;
     packed |= (uint64_t)(spec->callback.len != 0) << 40;
     packed |= (uint64_t)(spec->after.len || spec->after_group.len) << 41;
     packed |= (uint64_t)(spec->group.len != 0) << 42;
     packed |= (uint64_t)(spec->unique_key.len != 0) << 43 | (uint64_t)spec->unique_until_started << 44;
+    packed |= (uint64_t)size << 45;
     return (int64_t)packed;
 }
 
@@ -186,9 +187,10 @@ static void bind_ties(sqlite3_stmt *stmt, const struct task_spec *spec)
         (void)sqlite3_bind_blob64(stmt, COLUMN_AFTER + 1, spec->after.data, spec->after.len, SQLITE_STATIC);
 }
 
-static void bind_spec(sqlite3_stmt *stmt, const struct task_spec *spec, struct sqlite_row_scratch *scratch)
+static void bind_spec(sqlite3_stmt *stmt, const struct task_spec *spec, uint8_t size,
+                      struct sqlite_row_scratch *scratch)
 {
-    bind_number(stmt, COLUMN_LIMITS, pack_limits(spec));
+    bind_number(stmt, COLUMN_LIMITS, pack_limits(spec, size));
     bind_number(stmt, COLUMN_CREATED, spec->created_us);
     bind_if(stmt, COLUMN_DEADLINE, spec->deadline_us);
     bind_if(stmt, COLUMN_EXPIRES, spec->expires_us);
@@ -226,7 +228,7 @@ unsigned sqlite_row_bind(sqlite3_stmt *insert, const struct store_change *change
     bind_number(insert, COLUMN_TENANT, tenant);
     bind_number(insert, COLUMN_NAME, name);
     bind_status(insert, &change->status);
-    bind_spec(insert, spec, scratch);
+    bind_spec(insert, spec, change->size, scratch);
     unsigned aside = 0;
     if (!slice_eq_str(spec->args, "null"))
         aside |= bind_body(insert, COLUMN_ARGS, spec->args, SQLITE_BODY_ARGS);

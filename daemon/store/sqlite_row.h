@@ -90,6 +90,7 @@ struct sqlite_limits {
     uint16_t max_attempts, max_lost;
     uint8_t priority;
     bool has_callback, has_after, has_group, has_unique, unique_until_started;
+    uint8_t size;
 };
 
 static inline struct sqlite_limits sqlite_limits_unpack(int64_t packed)
@@ -101,7 +102,8 @@ static inline struct sqlite_limits sqlite_limits_unpack(int64_t packed)
                                   .has_after = (uint64_t)packed >> 41 & 1,
                                   .has_group = (uint64_t)packed >> 42 & 1,
                                   .has_unique = (uint64_t)packed >> 43 & 1,
-                                  .unique_until_started = (uint64_t)packed >> 44 & 1};
+                                  .unique_until_started = (uint64_t)packed >> 44 & 1,
+                                  .size = (uint8_t)((uint64_t)packed >> 45)};
 }
 
 /* What is bound must stay good until the statement is reset: the bytes of the options lie with the caller. */

@@ -85,6 +85,7 @@ static int read_waiting(struct sqlite_store *store, sqlite3_stmt *row, struct st
         .attempt = status.attempt,
         .lost = status.lost,
         .max_lost = limits.max_lost,
+        .size = limits.size,
         .failures = status.failures,
         .cancel_requested = sqlite3_column_int(row, 6) != 0,
         .run_at_us = sqlite3_column_int64(row, 8),

@@ -65,6 +65,7 @@ struct store_change {
     /* The unique key of the task, which an INSERT takes where its spec has one: fenced where another task has it. */
     bool take_unique;         /* UPDATE with a spec: takes it, too */
     bool drop_unique;         /* UPDATE: it is free again */
+    uint8_t size;             /* INSERT: kept for store_waiting */
     enum store_result result; /* out: OK or FENCED */
 };
 
@@ -76,6 +77,7 @@ struct store_waiting {
     uint32_t attempt;
     uint16_t lost, max_lost, failures;
     bool cancel_requested, has_callback;
+    uint8_t size; /* as the engine gave it */
     bool has_after, has_group, has_unique, unique_until_started;
     int64_t run_at_us, expires_us, deadline_us;
     struct slice tenant, name; /* good during the call */

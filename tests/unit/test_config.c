@@ -348,24 +348,34 @@ static void test_allow(void **state)
 static void test_sections(void **state)
 {
     (void)state;
-    struct config *config =
-        load_text("header \"X-Region\" { var = \"region\" }\n"
-                  "header \"X-Key\" { var = \"key\" secret = true max_len = 4096 }\n"
-                  "tenant \"acme\" { weight = 3 max_running = 20 max_queued = 100000 rate = 500.5 }\n"
-                  "tenant \"*\" { weight = 0.5 }\n"
-                  "task \"thumb\" {\n command = {\"/bin/convert\", \"-\", \"{{args.size}}x\"}\n timeout = 30s\n"
-                  " concurrency = 4 environment = {\"A=b\", \"C\"} workdir = /tmp final_exit = {3, 4}\n"
-                  " propagate = {trace, tenant} kill_grace = 2s allow_dash = true }\n"
-                  "task \"notify\" { url = \"https://h.example.com/x\" headers = {\"X-Source: satchel\"} }\n"
-                  "task \"call\" { url = \"{{args.url}}\" method = PUT body = \"{{args.body}}\"\n"
-                  "  allow = {\"127.0.0.0/8\", \"*.example.com\", \"db.x=10.1.0.0/16\", \"*.y=::1\"} }\n"
-                  "plugin \"/usr/lib/p.so\" { config = \"a=b\" }\nplugin \"/usr/lib/q.so\" {}\n");
+    struct config *config = load_text(
+        "header \"X-Region\" { var = \"region\" }\n"
+        "header \"X-Key\" { var = \"key\" secret = true max_len = 4096 }\n"
+        "tenant \"acme\" { weight = 3 max_running = 20 max_queued = 100000 rate = 500.5 }\n"
+        "tenant \"zeta\" { rate = 5 burst = 7 max_queued_bytes = 64KiB max_waiters = 9\n"
+        " context = {\"region=eu\", \"note=a=b c\"} baggage = {\"k=%20v\"} require_headers = {\"X-Project\"} }\n"
+        "tenant \"*\" { weight = 0.5 }\n"
+        "task \"thumb\" {\n command = {\"/bin/convert\", \"-\", \"{{args.size}}x\"}\n timeout = 30s\n"
+        " concurrency = 4 tenant_concurrency = 2 environment = {\"A=b\", \"C\"} workdir = /tmp final_exit = {3, 4}\n"
+        " propagate = {trace, tenant} kill_grace = 2s allow_dash = true }\n"
+        "task \"notify\" { url = \"https://h.example.com/x\" headers = {\"X-Source: satchel\"} }\n"
+        "task \"call\" { url = \"{{args.url}}\" method = PUT body = \"{{args.body}}\"\n"
+        "  allow = {\"127.0.0.0/8\", \"*.example.com\", \"db.x=10.1.0.0/16\", \"*.y=::1\"} }\n"
+        "plugin \"/usr/lib/p.so\" { config = \"a=b\" }\nplugin \"/usr/lib/q.so\" {}\n");
     assert_int_equal(config->n_headers, 2);
     assert_string_equal(config->headers[0].variable, "region");
     assert_false(config->headers[0].secret);
     assert_true(config->headers[1].secret);
     assert_int_equal(config->headers[1].max_len, 4096);
-    assert_int_equal(config->n_tenants, 2);
+    assert_int_equal(config->n_tenants, 3);
+    const struct config_tenant *zeta = config_tenant(config, "zeta");
+    assert_int_equal(zeta->burst, 7);
+    assert_int_equal(zeta->max_queued_bytes, 65536);
+    assert_int_equal(zeta->max_waiters, 9);
+    assert_int_equal(zeta->context.n, 2);
+    assert_string_equal(zeta->context.items[1], "note=a=b c");
+    assert_string_equal(zeta->baggage.items[0], "k=%20v");
+    assert_string_equal(zeta->require_headers.items[0], "X-Project");
     assert_string_equal(config_tenant(config, "acme")->name, "acme");
     assert_true(config_tenant(config, "acme")->rate > 500.4);
     assert_string_equal(config_tenant(config, "other")->name, "*");
@@ -376,11 +386,12 @@ static void test_sections(void **state)
     assert_int_equal(thumb->timeout_us, 30000000);
     assert_int_equal(thumb->kill_grace_us, 2000000);
     assert_int_equal(thumb->concurrency, 4);
+    assert_int_equal(thumb->tenant_concurrency, 2);
     assert_int_equal(thumb->n_final_exit, 2);
     assert_int_equal(thumb->final_exit[1], 4);
     assert_int_equal(thumb->propagate, PROPAGATE_TRACE | PROPAGATE_TENANT);
     assert_true(thumb->allow_dash);
-    assert_non_null(strstr(thumb->where, "good.conf:5"));
+    assert_non_null(strstr(thumb->where, "good.conf:7"));
     assert_string_equal(notify->method, "POST");
     assert_int_equal(notify->propagate, PROPAGATE_ALL);
     assert_int_equal(notify->n_final_exit, 4);
@@ -491,22 +502,27 @@ static void test_bad_tasks(void **state)
 static void test_bad_headers_tenants_plugins(void **state)
 {
     (void)state;
-    REFUSE("header \"X-A\" { }\n"                                             /* 1 */
-           "header \"X-B\" { var = \"Upper\" }\n"                             /* 2 */
-           "header \"X-C\" { var = \"tenant\" }\n"                            /* 3 */
-           "header \"Content-Length\" { var = \"len\" }\n"                    /* 4 */
-           "header \"bad name\" { var = \"bn\" }\n"                           /* 5 */
-           "header \"X-D\" { var = \"d\" }\nheader \"x-d\" { var = \"e\" }\n" /* 7 */
-           "header \"X-E\" { var = \"d\" }\n"                                 /* 8 */
-           "header \"X-F\" { var = \"f\" max_len = 0 secret = maybe }\n"      /* 9: two */
-           "tenant \"a b\" { }\n"                                             /* 10 */
-           "tenant \"t\" { weight = 0 rate = -1 max_running = x }\n"          /* 11: three */
-           "tenant \"t\" { }\n"                                               /* 12 */
-           "plugin \"p.so\" {}\n",                                            /* 13 */
-           15, "bad.conf:1: header \"X-A\": var is missing", "bad.conf:2", "bad.conf:3", "bad.conf:4", "bad.conf:5",
+    REFUSE("header \"X-A\" { }\n"                                                                     /* 1 */
+           "header \"X-B\" { var = \"Upper\" }\n"                                                     /* 2 */
+           "header \"X-C\" { var = \"tenant\" }\n"                                                    /* 3 */
+           "header \"Content-Length\" { var = \"len\" }\n"                                            /* 4 */
+           "header \"bad name\" { var = \"bn\" }\n"                                                   /* 5 */
+           "header \"X-D\" { var = \"d\" }\nheader \"x-d\" { var = \"e\" }\n"                         /* 7 */
+           "header \"X-E\" { var = \"d\" }\n"                                                         /* 8 */
+           "header \"X-F\" { var = \"f\" max_len = 0 secret = maybe }\n"                              /* 9: two */
+           "tenant \"a b\" { }\n"                                                                     /* 10 */
+           "tenant \"t\" { weight = 0 rate = -1 max_running = x }\n"                                  /* 11: three */
+           "tenant \"t\" { }\n"                                                                       /* 12 */
+           "plugin \"p.so\" {}\n"                                                                     /* 13 */
+           "tenant \"u\" { burst = 5 max_queued_bytes = many max_waiters = -1 }\n"                    /* 14: three */
+           "tenant \"v\" { context = {\"tenant=x\", \"Region=eu\", \"plain\", \"a=\"} }\n"            /* 15: four */
+           "tenant \"w\" { baggage = {\"a b=c\", \"k=v,w\", \"=v\"} require_headers = {\"a b\"} }\n", /* 16: four */
+           26, "bad.conf:1: header \"X-A\": var is missing", "bad.conf:2", "bad.conf:3", "bad.conf:4", "bad.conf:5",
            "bad.conf:7: header \"x-d\": is configured twice", "bad.conf:8", "max_len \"0\"", "secret \"maybe\"",
            "bad.conf:10: tenant: \"a b\"", "weight \"0\"", "rate \"-1\"", "max_running \"x\"",
-           "bad.conf:12: tenant \"t\": is configured twice", "bad.conf:13: plugin");
+           "bad.conf:12: tenant \"t\": is configured twice", "bad.conf:13: plugin",
+           "burst \"5\" says nothing without rate", "max_queued_bytes \"many\"", "max_waiters \"-1\"", "\"tenant=x\"",
+           "\"Region=eu\"", "\"plain\"", "\"a=\"", "\"a b=c\"", "\"k=v,w\"", "\"=v\"", "\"a b\"");
 }
 
 static void test_listen(void **state)
@@ -679,8 +695,11 @@ static void test_print_round_trip(void **state)
     struct lines first = {0}, second = {0};
     struct config *config = load_text(
         "workers = 3\ndata_dir = \"/a b/\\\"c\\\\\\${X}\"\nheader \"X-R\" { var = r secret = true }\n"
-        "tenant \"*\" { weight = 2.5 rate = 7 }\n"
-        "task \"t\" { command = {\"/bin/echo\", \"$HOME\\n\", \"{{args.x}}\"} timeout = 90s final_exit = {} }\n"
+        "tenant \"*\" { weight = 2.5 rate = 7 burst = 3 max_queued_bytes = 1MiB max_waiters = 2 context = {\"a=b "
+        "\\\"c\\\"\"}\n"
+        " baggage = {\"k=v\", \"l=w\"} require_headers = {\"X-A\"} }\n"
+        "task \"t\" { tenant_concurrency = 3 command = {\"/bin/echo\", \"$HOME\\n\", \"{{args.x}}\"} timeout = 90s "
+        "final_exit = {} }\n"
         "task \"u\" { url = \"http://x/\" propagate = {} }\nplugin \"/p.so\" { config = \"x y\" }\n"
         "otlp_endpoint = \"http://127.0.0.1:4318\"\notlp_traces_endpoint = \"https://h/v1/traces?a=b\"\n"
         "service_name = jobs\nresource_attributes = \"a=b,c=d\"\n"

@@ -15,6 +15,8 @@ static struct task_type types[] = {
     {.name = "plain", .index = 0},
     {.name = "limited", .index = 1, .concurrency = 2},
     {.name = "quick", .index = 2, .quick = true},
+    {.name = "shared", .index = 3, .concurrency = 2, .tenant_concurrency = 1},
+    {.name = "own", .index = 4, .tenant_concurrency = 2},
 };
 
 const struct task_type *registry_at(const struct registry *registry, size_t index)
@@ -266,6 +268,49 @@ static void test_a_tenant_at_its_limit_waits_for_its_own(void **state)
     assert_ptr_equal(scheduler_pick(&f->s), next);
 }
 
+static void test_a_tenant_has_a_limit_per_type(void **state)
+{
+    struct fixture *f = *state;
+    struct entry *running[4];
+    int64_t expected[4];
+    for (int i = 0; i < 4; i++) {
+        (void)queue(f, "a", 4, 9);
+        (void)queue(f, "a", 0, 1);
+    }
+    for (int i = 0; i < 4; i++) {
+        running[i] = scheduler_pick(&f->s);
+        expected[i] = scheduler_start(&f->s, running[i]);
+        assert_int_equal(running[i]->priority, i < 2 ? 9 : 1); /* what is at its limit holds nothing else up */
+    }
+    (void)queue(f, "b", 4, 4);
+    assert_string_equal(scheduler_lane(&f->s, scheduler_pick(&f->s))->tenant->name, "b"); /* its limit is its own */
+    run_one(f, 1000);
+    finish(f, running[0], expected[0], 1000);
+    assert_int_equal(scheduler_pick(&f->s)->priority, 9);
+}
+
+/* One end makes two tenants able to go on: the one whose own limit it was, and one that waits for the type. */
+static void test_a_free_slot_serves_all_that_wait_for_it(void **state)
+{
+    struct fixture *f = *state;
+    (void)queue(f, "narrow", 3, 4);
+    struct entry *first = scheduler_pick(&f->s);
+    int64_t expected = scheduler_start(&f->s, first);
+    (void)queue(f, "b", 3, 4);
+    struct entry *second = scheduler_pick(&f->s);
+    (void)scheduler_start(&f->s, second);
+    (void)queue(f, "narrow", 0, 4);
+    (void)queue(f, "c", 3, 4);
+    assert_null(scheduler_pick(&f->s)); /* narrow runs one, the type is full */
+    finish(f, first, expected, 1000);
+    struct entry *one = scheduler_pick(&f->s);
+    assert_non_null(one);
+    (void)scheduler_start(&f->s, one);
+    struct entry *other = scheduler_pick(&f->s);
+    assert_non_null(other);
+    assert_ptr_not_equal(scheduler_lane(&f->s, one)->tenant, scheduler_lane(&f->s, other)->tenant);
+}
+
 static void test_suspects_run_one_at_a_time(void **state)
 {
     struct fixture *f = *state;
@@ -370,6 +415,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_idle_time_is_no_credit, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_type_at_its_limit_does_not_hold_up_others, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_tenant_at_its_limit_waits_for_its_own, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_tenant_has_a_limit_per_type, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_free_slot_serves_all_that_wait_for_it, setup, teardown),
         cmocka_unit_test_setup_teardown(test_suspects_run_one_at_a_time, setup, teardown),
         cmocka_unit_test_setup_teardown(test_expected_time_is_learned, setup, teardown),
         cmocka_unit_test_setup_teardown(test_unknown_types_have_lanes_too, setup, teardown),
