@@ -14,6 +14,7 @@ struct running {
     struct attempt *attempt;
     pthread_t thread;
     bool succeeded, failed; /* what the last of the two calls said */
+    bool gave_way;          /* ... that it failed, when it had been told to end */
     struct buf results;     /* of the tasks before it, a JSON array; empty: not read yet */
     char id[TASK_ID_TEXT_SIZE], parent_id[TASK_ID_TEXT_SIZE], root_id[TASK_ID_TEXT_SIZE];
 };
@@ -122,6 +123,7 @@ static int fail(satchel_task *task, bool final, int64_t delay_ms, const char *me
     r->attempt->retry_after_us = delay_ms < 0 ? -1 : delay_us;
     r->succeeded = false;
     r->failed = true;
+    r->gave_way = !final && canceled(task);
     return 1;
 }
 
@@ -159,10 +161,25 @@ static const char *id_text(struct task_id id, char room[TASK_ID_TEXT_SIZE])
     return room;
 }
 
+/* It was told to end, and failed: why it was told counts, and what it said is added.  A stop is no failure of its own. */
+static void give_way(struct attempt *attempt)
+{
+    struct task_outcome *said = task_outcome_ref(attempt->outcome);
+    attempt_end_canceled(attempt);
+    if (said && attempt->outcome && attempt->end != ATTEMPT_LOST) {
+        struct task_outcome *why = task_outcome_ref(attempt->outcome);
+        attempt_fail(attempt, attempt->end == ATTEMPT_FAILED_FINAL, why->error, "%s: %s", why->message, said->message);
+        task_outcome_unref(why);
+    }
+    task_outcome_unref(said);
+}
+
 /* What the handler returned, beside what it said while it ran. */
 static void finish(struct running *r, int returned)
 {
     struct attempt *attempt = r->attempt;
+    if (r->failed && r->gave_way)
+        give_way(attempt);
     if (r->failed || (r->succeeded && returned == 0))
         return;
     if (returned == 0)

@@ -64,6 +64,8 @@ void satchel_plugin_fini(void); /* defined by the plugin */
  *          with the result null
  *   other  as the last satchel_task_fail said; without any: canceled where satchel_task_canceled(), else failed, to be
  *          repeated while attempts are left
+ * A failure that is not final, told once satchel_task_canceled() is true, counts as what the cancellation was: canceled,
+ * timeout or deadline; where satcheld stops, the attempt is repeated after the next start.
  * The satchel_task_succeed and satchel_task_fail functions return the value to be returned. */
 typedef int (*satchel_handler)(satchel_task *task, void *user);
 

@@ -121,6 +121,12 @@ static int wait_canceled(satchel_task *task, void *user)
     return 1;
 }
 
+static int fails_when_canceled(satchel_task *task, void *user)
+{
+    (void)wait_canceled(task, user);
+    return satchel_task_fail(task, strcmp(satchel_task_args(task, NULL), "true") == 0, "gave way");
+}
+
 static int leaves_entered(satchel_task *task, void *user)
 {
     (void)task;
@@ -155,7 +161,7 @@ int satchel_plugin_init(satchel_plugin *host)
            add(host, "probe.fail0", fail_then_zero) | add(host, "probe.succeed1", succeed_then_one) |
            add(host, "probe.thread", other_thread) | add(host, "probe.nonsense", nonsense) |
            add(host, "probe.wait", wait_canceled) | add(host, "probe.leaves", leaves_entered) |
-           add(host, "probe.sets", sets_tenant);
+           add(host, "probe.sets", sets_tenant) | add(host, "probe.gives_way", fails_when_canceled);
 }
 
 void satchel_plugin_fini(void)

@@ -257,6 +257,43 @@ static void test_probe_canceled(void **state)
     attempt_free(attempt);
 }
 
+/* The attempt of a handler that fails once it has been told to end.  One that was told before it had begun never ran. */
+static struct attempt *gives_way(struct bench *bench, const char *final, enum cancel_reason reason)
+{
+    for (useconds_t pause = 1000;; pause *= 2) {
+        struct attempt *attempt = bench_attempt(bench, "probe.gives_way", final, "acme");
+        satchel_cancel *cancel = satchel_cancel_ref(attempt->cancel);
+        bench_push(bench, attempt);
+        (void)usleep(pause);
+        satchel_cancel_fire(cancel, (int)reason);
+        satchel_cancel_unref(cancel);
+        attempt = bench_wait(bench, 1);
+        if (pause > 1000000 || attempt->end == ATTEMPT_LOST || strstr(attempt->outcome->message, "gave way"))
+            return attempt;
+        attempt_free(attempt);
+    }
+}
+
+static void test_probe_gives_way(void **state)
+{
+    struct attempt *attempt = gives_way(*state, "null", CANCEL_TIMEOUT);
+    assert_int_equal(attempt->end, ATTEMPT_FAILED);
+    assert_int_equal(outcome_error(attempt), ERROR_TYPE_TIMEOUT);
+    assert_non_null(strstr(attempt->outcome->message, "time limit ran out: gave way"));
+    attempt_free(attempt);
+    attempt = gives_way(*state, "null", CANCEL_REQUESTED);
+    assert_int_equal(attempt->end, ATTEMPT_FAILED_FINAL);
+    assert_int_equal(outcome_error(attempt), ERROR_TYPE_CANCELED);
+    attempt_free(attempt);
+    attempt = gives_way(*state, "null", CANCEL_SHUTDOWN);
+    assert_int_equal(attempt->end, ATTEMPT_LOST);
+    attempt_free(attempt);
+    attempt = gives_way(*state, "true", CANCEL_SHUTDOWN); /* it knows better */
+    assert_int_equal(attempt->end, ATTEMPT_FAILED_FINAL);
+    assert_int_equal(outcome_error(attempt), ERROR_TYPE_HANDLER);
+    attempt_free(attempt);
+}
+
 static void test_probe_violation(void **state)
 {
     struct bench *bench = *state;
@@ -390,6 +427,7 @@ int main(void)
         ON_PROBE(test_probe_return_values),
         ON_PROBE(test_probe_threads_and_nonsense),
         ON_PROBE(test_probe_canceled),
+        ON_PROBE(test_probe_gives_way),
         ON_PROBE(test_probe_violation),
         ON_PROBE(test_probe_sub_task_inherits_changes),
         cmocka_unit_test(test_result_limit),
