@@ -11,7 +11,7 @@ uint8_t admission_code(size_t bytes)
     unsigned exponent = 0;
     uint64_t mantissa = bytes;
     while (mantissa > 15) {
-        mantissa = (mantissa + 1) / 2;
+        mantissa = mantissa / 2 + (mantissa & 1);
         exponent++;
     }
     if (exponent >= 31)
