@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -16,6 +15,7 @@
 #include "auth/audit.h"
 #include "base/log.h"
 #include "config/address.h"
+#include "data_dir.h"
 #include "engine/engine.h"
 #include "engine/scheduler.h"
 #include "executor/executor.h"
@@ -117,41 +117,10 @@ static void stop_telemetry(struct daemon *d)
 
 /* ---- the store ---- */
 
-/* With its parents: a user's own ~/.local/state may not be there yet. */
-static int make_data_dir(const char *path, char *error, size_t error_size)
-{
-    char *part = strdup(path);
-    int err = part ? 0 : ENOMEM;
-    for (char *slash = part; !err && slash;) {
-        slash = strchr(slash + 1, '/');
-        if (slash)
-            *slash = '\0';
-        if (mkdir(part, 0700) < 0 && errno != EEXIST && errno != EROFS && errno != EACCES)
-            err = errno;
-        if (slash)
-            *slash = '/';
-    }
-    free(part);
-    if (!err && access(path, W_OK | X_OK) < 0)
-        err = errno;
-    if (err)
-        (void)snprintf(error, error_size, "cannot use the data directory %s: %s (choose one with --data-dir)", path,
-                       strerror(err));
-    return err ? -1 : 0;
-}
-
-/* A store elsewhere needs no data directory. */
-static bool store_is_in_data_dir(const struct config *config)
-{
-    size_t len = config->data_dir ? strlen(config->data_dir) : 0;
-    return len > 0 && strncmp(config->store, "sqlite:", 7) == 0 &&
-           strncmp(config->store + 7, config->data_dir, len) == 0;
-}
-
 static int start_store(struct daemon *d, char *error, size_t error_size)
 {
     const struct config *config = d->config;
-    if (store_is_in_data_dir(config) && make_data_dir(config->data_dir, error, error_size) < 0)
+    if (data_dir_prepare(config, error, error_size) < 0)
         return -1;
     bool is_file = strncmp(config->store, "sqlite:", 7) == 0;
     d->store_url = strdup(config->store);

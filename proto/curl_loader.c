@@ -6,15 +6,14 @@
 #include <stddef.h>
 #include <stdio.h>
 
+#include "proto/library_loader.h"
+
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static struct curl_functions functions;
 static char why[256];
 static bool loaded;
 
-static const struct {
-    const char *name;
-    size_t offset;
-} symbols[] = {
+static const struct library_symbol symbols[] = {
 #define SYMBOL(member)                                                                                                 \
     {                                                                                                                  \
         "curl_" #member, offsetof(struct curl_functions, member)                                                       \
@@ -45,19 +44,10 @@ static const struct {
 
 static void load(void)
 {
-    void *library = dlopen("libcurl.so.4", RTLD_NOW | RTLD_LOCAL);
-    if (!library) {
-        (void)snprintf(why, sizeof why, "libcurl cannot be loaded: %s", dlerror());
+    void *library = library_load("libcurl.so.4", "libcurl", symbols, sizeof symbols / sizeof symbols[0], &functions,
+                                 why, sizeof why);
+    if (!library)
         return;
-    }
-    for (size_t i = 0; i < sizeof symbols / sizeof symbols[0]; i++) {
-        void *symbol = dlsym(library, symbols[i].name);
-        if (!symbol) {
-            (void)snprintf(why, sizeof why, "libcurl is too old: it has no %s", symbols[i].name);
-            return;
-        }
-        *(void **)((char *)&functions + symbols[i].offset) = symbol;
-    }
     CURLcode (*global_init)(long flags);
     *(void **)&global_init = dlsym(library, "curl_global_init");
     if (!global_init || global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK) {

@@ -1,20 +1,17 @@
 #include "base/systemd_loader.h"
 
-#include <dlfcn.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
-#include <stdio.h>
+
+#include "proto/library_loader.h"
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static struct systemd_functions functions;
 static char why[256];
 static bool loaded;
 
-static const struct {
-    const char *name;
-    size_t offset;
-} symbols[] = {
+static const struct library_symbol symbols[] = {
 #define SYMBOL(member)                                                                                                 \
     {                                                                                                                  \
         "sd_" #member, offsetof(struct systemd_functions, member)                                                      \
@@ -24,20 +21,8 @@ static const struct {
 
 static void load(void)
 {
-    void *library = dlopen("libsystemd.so.0", RTLD_NOW | RTLD_LOCAL);
-    if (!library) {
-        (void)snprintf(why, sizeof why, "libsystemd cannot be loaded: %s", dlerror());
-        return;
-    }
-    for (size_t i = 0; i < sizeof symbols / sizeof symbols[0]; i++) {
-        void *symbol = dlsym(library, symbols[i].name);
-        if (!symbol) {
-            (void)snprintf(why, sizeof why, "libsystemd is too old: it has no %s", symbols[i].name);
-            return;
-        }
-        *(void **)((char *)&functions + symbols[i].offset) = symbol;
-    }
-    loaded = true;
+    loaded = library_load("libsystemd.so.0", "libsystemd", symbols, sizeof symbols / sizeof symbols[0], &functions, why,
+                          sizeof why) != NULL;
 }
 
 const struct systemd_functions *systemd_load(void)

@@ -9,6 +9,7 @@
 #include "config/confine.h"
 #include "config/grammar.h"
 #include "config/options.h"
+#include "config/printing.h"
 #include "config/sections.h"
 #include "proto/timetext.h"
 
@@ -212,48 +213,6 @@ static void print_text(struct buf *out, const char *name, const char *text)
     config_quote(out, text);
 }
 
-static void print_list(struct buf *out, const char *name, const struct config_list *list)
-{
-    if (list->n == 0)
-        return;
-    buf_printf(out, " %s = {", name);
-    for (size_t i = 0; i < list->n; i++) {
-        buf_append_str(out, i ? ", " : "");
-        config_quote(out, list->items[i]);
-    }
-    buf_append_char(out, '}');
-}
-
-/* By its name a password, a key or the like. */
-static bool is_secret(const char *name, size_t len)
-{
-    static const char *const words[] = {"auth", "cookie", "cred",    "key",       "pass",
-                                        "pwd",  "secret", "session", "signature", "token"};
-    char copy[128];
-    (void)snprintf(copy, sizeof copy, "%.*s", (int)(len < sizeof copy ? len : sizeof copy - 1), name);
-    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
-        if (strcasestr(copy, words[i]))
-            return true;
-    return false;
-}
-
-/* "NAME=value" or "Name: value", the value only where it may be shown. */
-static void print_assignments(struct buf *out, const char *name, const struct config_list *list, char between)
-{
-    if (list->n == 0)
-        return;
-    buf_printf(out, " %s = {", name);
-    for (size_t i = 0; i < list->n; i++) {
-        const char *text = list->items[i], *end = strchr(text, between);
-        buf_append_str(out, i ? ", " : "");
-        if (end && end[1] && is_secret(text, (size_t)(end - text)))
-            buf_printf(out, "\"%.*s%c%s***\"", (int)(end - text), text, between, between == ':' ? " " : "");
-        else
-            config_quote(out, text);
-    }
-    buf_append_char(out, '}');
-}
-
 static void print_duration(struct buf *out, const char *name, int64_t us)
 {
     char text[DURATION_TEXT_SIZE];
@@ -266,13 +225,13 @@ void task_section_print(const struct config_task *task, struct buf *out)
     buf_append_str(out, "task ");
     config_quote(out, task->name);
     buf_append_str(out, " {");
-    print_list(out, "command", &task->command);
+    config_print_list(out, "command", &task->command);
     print_text(out, "url", task->url);
     print_text(out, "method", task->method);
     print_text(out, "body", task->body);
-    print_assignments(out, "headers", &task->headers, ':');
-    print_list(out, "allow", &task->allow);
-    print_assignments(out, "environment", &task->environment, '=');
+    config_print_assignments(out, "headers", &task->headers, ':');
+    config_print_list(out, "allow", &task->allow);
+    config_print_assignments(out, "environment", &task->environment, '=');
     print_text(out, "workdir", task->workdir);
     print_duration(out, "timeout", task->timeout_us);
     buf_printf(out, " concurrency = %u tenant_concurrency = %u propagate = {", task->concurrency,

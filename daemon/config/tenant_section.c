@@ -7,6 +7,7 @@
 
 #include "config/grammar.h"
 #include "config/options.h"
+#include "config/printing.h"
 #include "config/sections.h"
 #include "config/task_section.h"
 
@@ -97,18 +98,6 @@ void tenant_section_read(struct config_tenant *tenant, struct section *s)
         section_problem(s, "burst", "says nothing without rate");
 }
 
-static void print_list(struct buf *out, const char *name, const struct config_list *list)
-{
-    if (!list->n)
-        return;
-    buf_printf(out, " %s = {", name);
-    for (size_t i = 0; i < list->n; i++) {
-        buf_append_str(out, i ? ", " : "");
-        config_quote(out, list->items[i]);
-    }
-    buf_append_char(out, '}');
-}
-
 void tenant_section_print(const struct config_tenant *tenant, struct buf *out)
 {
     char bytes[SIZE_TEXT_SIZE];
@@ -121,9 +110,9 @@ void tenant_section_print(const struct config_tenant *tenant, struct buf *out)
     buf_printf(out, " rate = %g", tenant->rate);
     if (tenant->burst)
         buf_printf(out, " burst = %lld", (long long)tenant->burst);
-    print_list(out, "context", &tenant->context);
-    print_list(out, "baggage", &tenant->baggage);
-    print_list(out, "require_headers", &tenant->require_headers);
+    config_print_assignments(out, "context", &tenant->context, '=');
+    config_print_assignments(out, "baggage", &tenant->baggage, '=');
+    config_print_list(out, "require_headers", &tenant->require_headers);
     buf_append_str(out, " }");
 }
 
