@@ -260,6 +260,11 @@ struct lane *scheduler_lane(const struct scheduler *s, const struct entry *entry
     return entry->lane == ENTRY_NONE ? NULL : s->lanes[entry->lane];
 }
 
+static struct type_state *type_of(const struct scheduler *s, const struct lane *lane)
+{
+    return &s->types[lane->type ? lane->type->index : s->n_types];
+}
+
 /* ---- queues ---- */
 
 static void link_entry(struct scheduler *s, struct queue *q, struct entry *entry, bool first)
@@ -294,28 +299,55 @@ static bool is_suspect(const struct entry *entry)
     return entry->lost >= SUSPECT_LOST;
 }
 
-/* Time spent idle is no credit; and who comes begins a part of its task behind, or those who come and go without end
- * would all begin at the same time and keep out for ever who has run already. */
-static int64_t begin_at(const struct scheduler *s, const struct tenant *tenant, const struct entry *entry)
+/* What an attempt of it is charged with in advance. */
+static int64_t charge_of(const struct scheduler *s, const struct entry *entry)
 {
     int64_t expected = scheduler_expected_ns(s, entry);
     if (expected == INT64_MAX)
         expected = UNKNOWN_CHARGE_NS;
-    if (expected < LEAST_CHARGE_NS)
-        expected = LEAST_CHARGE_NS;
-    return s->vtime + (int64_t)((double)(expected / BEHIND_PART) / tenant->limits.weight);
+    return expected < LEAST_CHARGE_NS ? LEAST_CHARGE_NS : expected;
+}
+
+/* Where those are that are served now.  The last pick may lie far ahead, if what it was charged was given back. */
+static int64_t base_vtime(const struct scheduler *s)
+{
+    uint32_t *slot;
+    int64_t first = heap_first(&s->ready, &slot);
+    return slot && first < s->vtime ? first : s->vtime;
+}
+
+/* Time spent idle is no credit; and who comes begins a part of its task behind, or those who come and go without end
+ * would all begin at the same time and keep out for ever who has run already. */
+static int64_t begin_at(const struct scheduler *s, const struct tenant *tenant, const struct entry *entry, int64_t base)
+{
+    return base + (int64_t)((double)(charge_of(s, entry) / BEHIND_PART) / tenant->limits.weight);
+}
+
+/* It may run again, perhaps.  What it could not use while it was blocked is no credit either. */
+static void wake(struct scheduler *s, struct tenant *tenant)
+{
+    int64_t base = base_vtime(s);
+    unblock(tenant);
+    if (tenant->vtime < base)
+        tenant->vtime = base;
+    (void)heap_set(&s->ready, &tenant->heap_slot, tenant->vtime); /* room was reserved */
 }
 
 static void activate(struct scheduler *s, struct tenant *tenant, const struct entry *entry)
 {
-    if (tenant->heap_slot == HEAP_NONE && !tenant->blocked) {
-        if (tenant->vtime <= s->vtime)
-            tenant->vtime = begin_at(s, tenant, entry);
-        (void)heap_set(&s->ready, &tenant->heap_slot, tenant->vtime); /* room was reserved */
-    } else if (tenant->blocked) {
-        unblock(tenant); /* something new: perhaps of a type that may run */
+    if (tenant->blocked) {
+        wake(s, tenant); /* something new: perhaps of a type that may run */
+    } else if (tenant->heap_slot == HEAP_NONE) {
+        int64_t base = base_vtime(s);
+        if (tenant->vtime <= base)
+            tenant->vtime = begin_at(s, tenant, entry, base);
         (void)heap_set(&s->ready, &tenant->heap_slot, tenant->vtime);
     }
+}
+
+static bool is_contended(const struct lane *lane)
+{
+    return lane->type && lane->type->concurrency;
 }
 
 static void enqueue(struct scheduler *s, struct entry *entry, bool first)
@@ -326,6 +358,8 @@ static void enqueue(struct scheduler *s, struct entry *entry, bool first)
         return;
     }
     struct lane *lane = scheduler_lane(s, entry);
+    if (is_contended(lane) && !lane->mask && lane->vtime <= type_of(s, lane)->vtime)
+        lane->vtime = begin_at(s, lane->tenant, entry, type_of(s, lane)->vtime);
     link_entry(s, &lane->queues[entry->priority], entry, first);
     lane->mask |= (uint16_t)(1u << entry->priority);
     lane->tenant->queued++;
@@ -342,10 +376,8 @@ void scheduler_enqueue_first(struct scheduler *s, struct entry *entry)
     enqueue(s, entry, true);
 }
 
-void scheduler_dequeue(struct scheduler *s, struct entry *entry)
+static void take(struct scheduler *s, struct entry *entry)
 {
-    if (!entry->queued)
-        return;
     entry->queued = false;
     if (is_suspect(entry)) {
         unlink_entry(s, &s->suspects, entry);
@@ -363,11 +395,6 @@ void scheduler_dequeue(struct scheduler *s, struct entry *entry)
 }
 
 /* ---- picking ---- */
-
-static struct type_state *type_of(const struct scheduler *s, const struct lane *lane)
-{
-    return &s->types[lane->type ? lane->type->index : s->n_types];
-}
 
 static bool lane_may_run(const struct scheduler *s, const struct lane *lane)
 {
@@ -412,6 +439,65 @@ static void block(struct scheduler *s, struct tenant *tenant)
     s->blocked = tenant;
 }
 
+static void wake_for_place(struct scheduler *s, struct tenant *tenant)
+{
+    tenant->woken = true;
+    wake(s, tenant);
+}
+
+/* Was it its own limit that held the tenant of the lane, where an attempt has just ended? */
+static bool was_at_own_limit(const struct lane *lane)
+{
+    const struct tenant *tenant = lane->tenant;
+    return (tenant->limits.max_running && tenant->running + 1 >= tenant->limits.max_running) ||
+           (lane->type && lane->type->tenant_concurrency && lane->running + 1 >= lane->type->tenant_concurrency);
+}
+
+/* A place became free, of `freed`'s type and tenant, or of nobody knows whose (NULL): wakes the tenant that it was, if that
+ * was at its own limit, and of those who wait for the type the one that has used least of it. */
+static void wake_one(struct scheduler *s, const struct lane *freed)
+{
+    struct tenant *best = NULL;
+    int64_t least = INT64_MAX;
+    if (freed && freed->tenant->blocked && was_at_own_limit(freed) && tenant_first(s, freed->tenant))
+        wake_for_place(s, freed->tenant);
+    if (freed && !is_contended(freed))
+        return; /* nobody else waits for it */
+    for (struct tenant *tenant = s->blocked; tenant; tenant = tenant->next_blocked) {
+        const struct entry *first = tenant_first(s, tenant);
+        if (!first)
+            continue;
+        const struct lane *lane = scheduler_lane(s, first);
+        int64_t key = freed && lane->type != freed->type ? INT64_MIN : lane->vtime; /* one that was forgotten? */
+        if (!best || key < least) {
+            best = tenant;
+            least = key;
+        }
+    }
+    if (best)
+        wake_for_place(s, best);
+}
+
+/* It was woken for a place that it does not take: perhaps somebody else can. */
+static void hand_on(struct scheduler *s, struct tenant *tenant)
+{
+    if (!tenant->woken)
+        return;
+    tenant->woken = false;
+    if (s->blocked)
+        wake_one(s, NULL);
+}
+
+void scheduler_dequeue(struct scheduler *s, struct entry *entry)
+{
+    if (!entry->queued)
+        return;
+    struct tenant *tenant = scheduler_lane(s, entry)->tenant;
+    take(s, entry);
+    if (tenant->queued == 0)
+        hand_on(s, tenant);
+}
+
 /* There are few, and they go one at a time: the first that nobody has paused. */
 static struct entry *first_suspect(const struct scheduler *s)
 {
@@ -446,6 +532,7 @@ struct entry *scheduler_pick(struct scheduler *s)
             return entry;
         }
         block(s, tenant); /* until something of it ends */
+        hand_on(s, tenant);
     }
 }
 
@@ -460,9 +547,15 @@ int64_t scheduler_expected_ns(const struct scheduler *s, const struct entry *ent
     return lane->type && lane->type->quick ? QUICK_NS : INT64_MAX;
 }
 
-static void charge(struct scheduler *s, struct tenant *tenant, int64_t ns)
+static void charge(struct scheduler *s, struct lane *lane, int64_t ns)
 {
-    tenant->vtime += (int64_t)((double)ns / tenant->limits.weight);
+    struct tenant *tenant = lane->tenant;
+    int64_t virtual = (int64_t)((double)ns / tenant->limits.weight);
+    tenant->vtime += virtual;
+    if (tenant->vtime > s->vtime_most)
+        s->vtime_most = tenant->vtime;
+    if (is_contended(lane))
+        lane->vtime += virtual;
     if (tenant->heap_slot != HEAP_NONE)
         (void)heap_set(&s->ready, &tenant->heap_slot, tenant->vtime);
 }
@@ -470,42 +563,19 @@ static void charge(struct scheduler *s, struct tenant *tenant, int64_t ns)
 int64_t scheduler_start(struct scheduler *s, struct entry *entry)
 {
     struct lane *lane = scheduler_lane(s, entry);
-    int64_t expected = scheduler_expected_ns(s, entry);
-    if (expected == INT64_MAX)
-        expected = UNKNOWN_CHARGE_NS;
-    if (expected < LEAST_CHARGE_NS)
-        expected = LEAST_CHARGE_NS;
-    scheduler_dequeue(s, entry);
+    int64_t expected = charge_of(s, entry);
+    take(s, entry);
+    if (is_contended(lane) || !lane->tenant->queued)
+        lane->tenant->woken = false;
+    s->running++;
     lane->tenant->running++;
     lane->running++;
     type_of(s, lane)->running++;
+    type_of(s, lane)->vtime = lane->vtime;
     if (is_suspect(entry))
         s->suspects_running++;
-    charge(s, lane->tenant, expected);
+    charge(s, lane, expected);
     return expected;
-}
-
-static void unblock_if_able(struct scheduler *s, struct tenant *tenant)
-{
-    if (!tenant->blocked || !tenant_first(s, tenant))
-        return;
-    unblock(tenant);
-    (void)heap_set(&s->ready, &tenant->heap_slot, tenant->vtime);
-}
-
-/* A slot of the lane's tenant became free, which it may use for another type; and one of the lane's type, which belongs
- * to the one with the least virtual time of those that could use it. */
-static void unblock_after(struct scheduler *s, const struct lane *freed)
-{
-    struct tenant *best = NULL;
-    unblock_if_able(s, freed->tenant);
-    if (!freed->type || !freed->type->concurrency)
-        return;
-    for (struct tenant *tenant = s->blocked; tenant; tenant = tenant->next_blocked)
-        if ((!best || tenant->vtime < best->vtime) && tenant_first(s, tenant))
-            best = tenant;
-    if (best)
-        unblock_if_able(s, best);
 }
 
 static void learn(struct type_state *type, int64_t run_ns)
@@ -522,6 +592,7 @@ void scheduler_end(struct scheduler *s, struct entry *entry, int64_t expected_ns
 {
     struct lane *lane = scheduler_lane(s, entry);
     struct type_state *type = type_of(s, lane);
+    s->running--;
     lane->tenant->running--;
     lane->running--;
     type->running--;
@@ -532,9 +603,11 @@ void scheduler_end(struct scheduler *s, struct entry *entry, int64_t expected_ns
         lane->tenant->attempts++;
         lane->tenant->run_ns += run_ns;
     }
-    charge(s, lane->tenant, (run_ns > LEAST_CHARGE_NS || !started ? run_ns : LEAST_CHARGE_NS) - expected_ns);
+    charge(s, lane, (run_ns > LEAST_CHARGE_NS || !started ? run_ns : LEAST_CHARGE_NS) - expected_ns);
     if (s->blocked)
-        unblock_after(s, lane);
+        wake_one(s, lane);
+    else if (s->running == 0 && s->ready.n == 0)
+        s->vtime = s->vtime_most; /* nobody waits: what has run was nobody's loss, and all begin alike */
 }
 
 /* ---- a reload ---- */
@@ -549,19 +622,38 @@ void scheduler_set_registry(struct scheduler *s, const struct registry *registry
         if (!lane)
             continue;
         lane->type = registry_find(registry, slice_str(lane->name));
+        lane->vtime = 0;                            /* all contend anew, also for what had no limit */
         type_of(s, lane)->running += lane->running; /* of the older registry, and under the same limit */
     }
     scheduler_refresh(s);
+}
+
+/* What it has used beyond the others is worth as much at the new weight as it was at the old one. */
+static int64_t ahead(int64_t vtime, int64_t base, double factor)
+{
+    double at = (double)base + (double)(vtime - base) * factor;
+    return vtime <= base ? vtime : at < 0x1p62 ? (int64_t)at : INT64_C(1) << 62;
+}
+
+static void reweigh(struct scheduler *s, struct tenant *tenant)
+{
+    double before = tenant->limits.weight;
+    ask_limits(s, tenant);
+    double factor = before / tenant->limits.weight;
+    if (factor == 1)
+        return;
+    tenant->vtime = ahead(tenant->vtime, s->vtime, factor);
+    if (tenant->heap_slot != HEAP_NONE)
+        (void)heap_set(&s->ready, &tenant->heap_slot, tenant->vtime);
+    for (struct lane *lane = tenant->lanes; lane; lane = lane->next)
+        lane->vtime = ahead(lane->vtime, type_of(s, lane)->vtime, factor);
 }
 
 void scheduler_refresh(struct scheduler *s)
 {
     for (size_t i = 0; i <= s->bucket_mask; i++)
         for (struct tenant *tenant = s->buckets[i]; tenant; tenant = tenant->next_in_hash)
-            ask_limits(s, tenant);
-    while (s->blocked) { /* perhaps by a limit that is gone */
-        struct tenant *tenant = s->blocked;
-        unblock(tenant);
-        (void)heap_set(&s->ready, &tenant->heap_slot, tenant->vtime);
-    }
+            reweigh(s, tenant);
+    while (s->blocked) /* perhaps by a limit that is gone */
+        wake(s, s->blocked);
 }

@@ -3,11 +3,13 @@
  * Among tenants: weighted fair sharing of *measured run time* (stride scheduling: the tenant with the least
  * virtual time is next; a claim is charged with the type's average and corrected when the attempt ends).  Inside a
  * tenant: priority, then the order of becoming due.  A tenant's queue is split into lanes, one per task type, so
- * that a type at its concurrency limit does not hold up the tenant's other tasks.  Tasks that were cut off twice
+ * that a type at its concurrency limit does not hold up the tenant's other tasks.  Those that wait for such a limit share
+ * its places in the same way among themselves, whatever they or others use besides.  Tasks that were cut off twice
  * (suspects) wait apart and run one at a time, so that one which kills the daemon does not use up its neighbours'
  * lives.
  *
- * All operations are O(log tenants) or O(lanes of one tenant); nothing is scanned.
+ * All operations are O(log tenants) or O(lanes of one tenant); nothing is scanned but, at an end, the tenants that are
+ * blocked.
  * Thread: the engine's alone. */
 #ifndef SATCHEL_ENGINE_SCHEDULER_H
 #define SATCHEL_ENGINE_SCHEDULER_H
@@ -35,6 +37,7 @@ struct tenant {
     uint64_t waiting_bytes;
     int64_t bucket_ns; /* admission.c: when what it has submitted is within its rate again */
     bool blocked;      /* has queued tasks, but all at some limit */
+    bool woken;        /* not blocked any more since a place became free, which it has not taken yet */
     bool idle;         /* has no tasks: kept for its figures, while there is room */
     struct tenant *next_idle, *prev_idle;
     uint64_t submitted, attempts, finished[TASK_STATE_COUNT];
@@ -48,6 +51,7 @@ struct lane {
     struct tenant *tenant;
     struct lane *next;            /* of this tenant */
     const struct task_type *type; /* of the present registry; NULL: not configured (any more) */
+    int64_t vtime;                /* as the tenant's, of this type alone, where that has a limit to contend for */
     uint32_t running;             /* attempts of its entries */
     uint32_t index;
     uint32_t entries; /* that name this lane; the lane lives as long */
@@ -60,6 +64,7 @@ struct type_state {
     uint32_t running;
     uint32_t samples;
     int64_t run_ns; /* moving average of an attempt's run time */
+    int64_t vtime;  /* of the lane that began last */
     bool paused, draining;
 };
 
@@ -74,8 +79,10 @@ struct scheduler {
     struct tenant *blocked;
     struct tenant *oldest_idle, *newest_idle;
     size_t n_idle;
-    bool paused;              /* nothing starts */
-    int64_t vtime;            /* of the last pick: where a newly active tenant starts */
+    bool paused;        /* nothing starts */
+    int64_t vtime;      /* of the last pick: where a newly active tenant starts */
+    int64_t vtime_most; /* of any tenant */
+    uint32_t running;
     struct type_state *types; /* by registry index; one more for unknown types */
     size_t n_types;
     struct queue suspects;

@@ -1,110 +1,5 @@
 /* The scheduler alone: fair shares, priorities, limits, suspects.  Time is what the test says it is. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
-
-#include "engine/scheduler.h"
-
-static struct task_type types[] = {
-    {.name = "plain", .index = 0},
-    {.name = "limited", .index = 1, .concurrency = 2},
-    {.name = "quick", .index = 2, .quick = true},
-    {.name = "shared", .index = 3, .concurrency = 2, .tenant_concurrency = 1},
-    {.name = "own", .index = 4, .tenant_concurrency = 2},
-};
-
-const struct task_type *registry_at(const struct registry *registry, size_t index)
-{
-    (void)registry;
-    return index < sizeof types / sizeof types[0] ? &types[index] : NULL;
-}
-
-const struct task_type *registry_find(const struct registry *registry, struct slice name)
-{
-    for (size_t i = 0; registry_at(registry, i); i++)
-        if (slice_eq_str(name, registry_at(registry, i)->name))
-            return registry_at(registry, i);
-    return NULL;
-}
-
-struct fixture {
-    struct entries entries;
-    struct scheduler s;
-    uint64_t next_id;
-};
-
-static double weights(const char *name)
-{
-    return name[0] == 'w' ? atof(name + 1) : 1;
-}
-
-static void limits(void *arg, struct slice tenant, struct tenant_limits *ret)
-{
-    (void)arg;
-    ret->weight = weights(tenant.data);
-    if (slice_eq_str(tenant, "narrow"))
-        ret->max_running = 1;
-}
-
-static int setup(void **state)
-{
-    struct fixture *f = calloc(1, sizeof *f);
-    assert_non_null(f);
-    assert_int_equal(entries_init(&f->entries), 0);
-    assert_int_equal(scheduler_init(&f->s, &f->entries, NULL), 0);
-    f->s.limits = limits;
-    *state = f;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    struct fixture *f = *state;
-    scheduler_release(&f->s);
-    entries_release(&f->entries);
-    free(f);
-    return 0;
-}
-
-static struct entry *add(struct fixture *f, const char *tenant, int type, int priority)
-{
-    struct task_id id = {++f->next_id, f->next_id * 77};
-    struct entry *entry = entries_add(&f->entries, id);
-    assert_non_null(entry);
-    entry->priority = (uint8_t)priority;
-    entry->run_at_us = (int64_t)f->next_id;
-    assert_int_equal(scheduler_attach(&f->s, entry, slice_str(tenant), slice_str(type < 0 ? "gone" : types[type].name),
-                                      type < 0 ? NULL : &types[type]),
-                     0);
-    return entry;
-}
-
-static struct entry *queue(struct fixture *f, const char *tenant, int type, int priority)
-{
-    struct entry *entry = add(f, tenant, type, priority);
-    scheduler_enqueue(&f->s, entry);
-    return entry;
-}
-
-static void finish(struct fixture *f, struct entry *entry, int64_t expected, int64_t run_ns)
-{
-    scheduler_end(&f->s, entry, expected, run_ns, true);
-    scheduler_detach(&f->s, entry);
-    entries_remove(&f->entries, entry);
-}
-
-static void run_one(struct fixture *f, int64_t run_ns)
-{
-    struct entry *entry = scheduler_pick(&f->s);
-    assert_non_null(entry);
-    finish(f, entry, scheduler_start(&f->s, entry), run_ns);
-}
+#include "tests/unit/scheduler_fixture.h"
 
 static void test_priority_then_order_within_a_tenant(void **state)
 {
@@ -274,15 +169,15 @@ static void test_a_tenant_has_a_limit_per_type(void **state)
     struct entry *running[4];
     int64_t expected[4];
     for (int i = 0; i < 4; i++) {
-        (void)queue(f, "a", 4, 9);
-        (void)queue(f, "a", 0, 1);
+        (void)queue(f, "a", OWN, 9);
+        (void)queue(f, "a", PLAIN, 1);
     }
     for (int i = 0; i < 4; i++) {
         running[i] = scheduler_pick(&f->s);
         expected[i] = scheduler_start(&f->s, running[i]);
         assert_int_equal(running[i]->priority, i < 2 ? 9 : 1); /* what is at its limit holds nothing else up */
     }
-    (void)queue(f, "b", 4, 4);
+    (void)queue(f, "b", OWN, 4);
     assert_string_equal(scheduler_lane(&f->s, scheduler_pick(&f->s))->tenant->name, "b"); /* its limit is its own */
     run_one(f, 1000);
     finish(f, running[0], expected[0], 1000);
@@ -293,14 +188,14 @@ static void test_a_tenant_has_a_limit_per_type(void **state)
 static void test_a_free_slot_serves_all_that_wait_for_it(void **state)
 {
     struct fixture *f = *state;
-    (void)queue(f, "narrow", 3, 4);
+    (void)queue(f, "narrow", SHARED, 4);
     struct entry *first = scheduler_pick(&f->s);
     int64_t expected = scheduler_start(&f->s, first);
-    (void)queue(f, "b", 3, 4);
+    (void)queue(f, "b", SHARED, 4);
     struct entry *second = scheduler_pick(&f->s);
     (void)scheduler_start(&f->s, second);
     (void)queue(f, "narrow", 0, 4);
-    (void)queue(f, "c", 3, 4);
+    (void)queue(f, "c", SHARED, 4);
     assert_null(scheduler_pick(&f->s)); /* narrow runs one, the type is full */
     finish(f, first, expected, 1000);
     struct entry *one = scheduler_pick(&f->s);
