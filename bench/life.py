@@ -77,8 +77,9 @@ class Daemon:
             sys.exit(f"life.py: {method} {target}: {answer.status} {data[:500]!r}")
         return json.loads(data) if answer.getheader("Content-Type") == "application/json" else data
 
-    def batch(self, lines):
-        answer = self.ask("POST", "/v1/tasks:batch", lines, **{"Content-Type": "application/x-ndjson", "Prefer": "return=minimal"})
+    def batch(self, lines, **fields):
+        answer = self.ask("POST", "/v1/tasks:batch", lines,
+                          **{"Content-Type": "application/x-ndjson", "Prefer": "return=minimal", **fields})
         if b"urn:satchel:problem" in answer:
             sys.exit(f"life.py: a submission was refused: {answer[:500]!r}")
 

@@ -171,7 +171,24 @@ def markdown(results, base):
                   f"- {life['scheduled']['tasks']:,} scheduled tasks: {life['scheduled']['bytes_per_task']} bytes each, "
                   f"{life['scheduled']['bytes_per_task_restarted']} after a start; ready {life['scheduled']['start_killed_s']} s "
                   f"after a kill, {life['scheduled']['start_stopped_s']} s after a stop.", ""]
+    fairness = (results["satchel"].get("fairness") or [None])[-1]
+    if fairness:
+        lines += fairness_lines(fairness)
     return "\n".join(lines)
+
+
+def fairness_lines(fairness):
+    noise = fairness["noise"]
+    lines = ["## Tenants beside each other", "",
+             f"- One task a second waits {noise['alone']['p50_ms']} ms (p50), {noise['alone']['p99_ms']} ms (p99) alone, and "
+             f"{noise['beside']['p50_ms']} ms (p50), {noise['beside']['p99_ms']} ms (p99) beside a tenant that has queued "
+             f"{noise['tasks']:,} tasks of {noise['length_ms']} ms, on {noise['workers']} workers."]
+    for what in "equal", "unequal":
+        lengths = "; ".join(f"{name} {'/'.join(map(str, its))} ms" for name, its in fairness[what]["lengths_ms"].items())
+        shares = " : ".join(f"{100 * share:.2f} %" for share in fairness[what]["shares"].values())
+        lines.append(f"- Weights 1, 2, 4, all backlogged, tasks of {what} length ({lengths}): {shares} of the run time in "
+                     f"{fairness[what]['seconds']} s, {fairness[what]['off_percent']} % off at most.")
+    return lines + [""]
 
 
 # ---- the plots ----
