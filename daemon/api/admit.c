@@ -158,6 +158,21 @@ static bool choose_tenant(struct visit *visit)
     return false;
 }
 
+/* A connection belongs to the tenant that its last request was for. */
+static bool within_connections(struct visit *visit)
+{
+    struct problem problem = {.retry_after_s = 1};
+    const char *tenant = visit->caller.tenant;
+    const struct config_tenant *section = tenant[0] ? config_tenant(visit->config, tenant) : NULL;
+    if (http_account(visit->exchange, slice_str(tenant), section ? (size_t)section->max_connections : 0))
+        return true;
+    problem_set(&problem, PROBLEM_QUOTA_EXCEEDED, "Tenant %s has as many connections as it may have (max_connections).",
+                tenant);
+    problem.retry_after_s = 1;
+    visit_fail(visit, &problem);
+    return false;
+}
+
 /* ---- all of it ---- */
 
 static struct auth_offer offer_of(const struct http_request *request)
@@ -209,7 +224,8 @@ bool visit_admit(struct visit *visit)
     enum auth_result result = auth_identify(visit->api->auth, &visit->config->auth, &offer, &visit->identity, &wait_s);
     if (result != AUTH_OK)
         return deny_unknown(visit, &offer, result, wait_s);
-    if (!has_scope(visit, scope) || (visit->route->needs & ROUTE_TENANT && !choose_tenant(visit)))
+    if (!has_scope(visit, scope) ||
+        (visit->route->needs & ROUTE_TENANT && !(choose_tenant(visit) && within_connections(visit))))
         return false;
     audit_use(visit, scope);
     return true;

@@ -28,7 +28,7 @@ struct config_header { /* header "X-Region" { var = "region" secret = false } */
 struct config_tenant { /* tenant "acme" { ... }; "*" is what others get */
     char *name;
     double weight;
-    int64_t max_running, max_queued, max_queued_bytes, max_waiters; /* 0: no limit of its own */
+    int64_t max_running, max_queued, max_queued_bytes, max_waiters, max_connections; /* 0: no limit of its own */
     double rate;                                                    /* submissions a second; 0: no limit */
     int64_t burst;                                                  /* how many at once; 0: those of a second */
     struct config_list context, baggage; /* "name=value": what its submissions have that do not say so themselves */

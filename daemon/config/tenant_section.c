@@ -18,6 +18,7 @@ const struct source_shape tenant_shape[] = {{.name = "weight"},
                                             {.name = "max_queued"},
                                             {.name = "max_queued_bytes"},
                                             {.name = "max_waiters"},
+                                            {.name = "max_connections"},
                                             {.name = "rate"},
                                             {.name = "burst"},
                                             {.name = "context", .list = true},
@@ -88,6 +89,7 @@ void tenant_section_read(struct config_tenant *tenant, struct section *s)
     section_number(s, "max_queued", 0, 1000000000, &tenant->max_queued);
     read_bytes(s, "max_queued_bytes", &tenant->max_queued_bytes);
     section_number(s, "max_waiters", 0, 1000000, &tenant->max_waiters);
+    section_number(s, "max_connections", 0, 1000000, &tenant->max_connections);
     section_list(s, "context", check_variable, &tenant->context);
     section_list(s, "baggage", check_baggage, &tenant->baggage);
     section_list(s, "require_headers", check_field_name, &tenant->require_headers);
@@ -107,7 +109,7 @@ void tenant_section_print(const struct config_tenant *tenant, struct buf *out)
     buf_printf(out, " { weight = %g max_running = %lld max_queued = %lld max_queued_bytes = \"%s\" max_waiters = %lld",
                tenant->weight, (long long)tenant->max_running, (long long)tenant->max_queued, bytes,
                (long long)tenant->max_waiters);
-    buf_printf(out, " rate = %g", tenant->rate);
+    buf_printf(out, " max_connections = %lld rate = %g", (long long)tenant->max_connections, tenant->rate);
     if (tenant->burst)
         buf_printf(out, " burst = %lld", (long long)tenant->burst);
     config_print_assignments(out, "context", &tenant->context, '=');

@@ -47,6 +47,8 @@ static void close_connection(struct connection *c)
         http_count(&home->counters.handshake_failures);
     c->transport.ops->close(&c->transport);
     http_loop_free_slot(home, c->slot);
+    if (c->has_account)
+        sources_leave(&home->server->sources, &c->account);
     if (c->counted) {
         sources_leave(&home->server->sources, &c->source);
         (void)atomic_fetch_sub(&home->server->connections, 1);

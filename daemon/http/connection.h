@@ -53,7 +53,9 @@ struct connection {
     struct http_peer peer;
     struct http_certificate *certificate; /* peer's */
     struct source_key source;
-    bool counted; /* for the limits; else it is only told that there are too many */
+    bool counted;              /* for the limits; else it is only told that there are too many */
+    struct source_key account; /* what http_account has counted it to */
+    bool has_account;
     /* input */
     enum input_state input;
     bool at_end;   /* the client has sent all it will */

@@ -1,6 +1,7 @@
 /* One exchange from its first byte to the next one's: head -> the application -> body -> reply -> next head.
  * exchange_consume tells it whole, as the steps that the input takes; what it waits for is the input state. */
 #include <stdlib.h>
+#include <string.h>
 
 #include "http/connection.h"
 #include "http/reply.h"
@@ -325,6 +326,24 @@ struct http_exchange *http_find_exchange(struct http_ref ref)
         slot->connection->exchange.reply == REPLY_DONE)
         return NULL;
     return &slot->connection->exchange;
+}
+
+bool http_account(struct http_exchange *exchange, struct slice name, size_t limit)
+{
+    struct connection *c = connection_of(exchange);
+    struct sources *sources = &c->home->server->sources;
+    if (!limit && !c->has_account)
+        return true;
+    struct source_key account = source_of_account(name);
+    if (limit && c->has_account && memcmp(&c->account, &account, sizeof account) == 0)
+        return true;
+    if (limit && !sources_enter(sources, &account, limit))
+        return false;
+    if (c->has_account)
+        sources_leave(sources, &c->account);
+    c->account = account;
+    c->has_account = limit != 0;
+    return true;
 }
 
 void http_set_data(struct http_exchange *exchange, void *data)

@@ -93,6 +93,9 @@ struct http_ref http_ref(struct http_exchange *exchange);
 struct http_exchange *http_find_exchange(struct http_ref ref);  /* on ref.loop's thread; NULL: gone */
 void http_set_data(struct http_exchange *exchange, void *data); /* the application's own */
 void *http_data(struct http_exchange *exchange);
+/* Counts the exchange's connection to an account, until it ends or is counted to another one.  False: that has `limit`
+ * connections already (0: no limit, nothing is counted), or there is no memory; this one stays counted as it was. */
+bool http_account(struct http_exchange *exchange, struct slice name, size_t limit);
 
 struct http_reply {
     int status;

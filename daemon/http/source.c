@@ -57,6 +57,17 @@ static bool grow_locked(struct sources *sources)
     return true;
 }
 
+struct source_key source_of_account(struct slice name)
+{
+    struct source_key key = {.bytes = {'a'}};
+    uint64_t hashes[2] = {14695981039346656037u, 0x9e3779b97f4a7c15u};
+    for (size_t i = 0; i < name.len; i++)
+        for (size_t k = 0; k < 2; k++)
+            hashes[k] = (hashes[k] ^ (unsigned char)name.data[i]) * (k ? 0xff51afd7ed558ccdu : 1099511628211u);
+    memcpy(key.bytes + 1, hashes, sizeof hashes);
+    return key;
+}
+
 bool sources_enter(struct sources *sources, const struct source_key *key, size_t limit)
 {
     (void)pthread_mutex_lock(&sources->lock);

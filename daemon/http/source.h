@@ -1,4 +1,5 @@
-/* How many connections each source has: an address, or a uid on a unix socket.
+/* How many connections each source has: an address, or a uid on a unix socket; and each account, that the application
+ * counts them to.
  * Thread: any; one lock guards the table, held for a look-up at the begin and the end of a connection. */
 #ifndef SATCHEL_HTTP_SOURCE_H
 #define SATCHEL_HTTP_SOURCE_H
@@ -8,9 +9,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "proto/slice.h"
+
 struct source_key {    /* all bytes count: fill unused ones with zero */
-    uint8_t bytes[17]; /* kind (4, 6, 'u'), then the address or the uid */
+    uint8_t bytes[17]; /* kind (4, 6, 'u', 'a'), then the address, the uid or two hashes of the account's name */
 };
+
+struct source_key source_of_account(struct slice name);
 
 struct source_entry {
     struct source_key key;

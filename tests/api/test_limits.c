@@ -22,7 +22,7 @@
     "tenant \"rate\" { rate = 0.01 burst = 500 }\ntenant \"lines\" { rate = 0.01 burst = 10 }\n"                       \
     "tenant \"again\" { rate = 20 burst = 1 }\n"                                                                       \
     "tenant \"bytes\" { max_queued_bytes = 256KiB }\ntenant \"waits\" { max_waiters = 5 }\n"                           \
-    "tenant \"runs\" { max_running = 3 }\n"                                                                            \
+    "tenant \"runs\" { max_running = 3 }\ntenant \"conns\" { max_connections = 3 }\n"                                  \
     "tenant \"eu\" { context = {\"region=eu\", \"team=a b\"} baggage = {\"plan=gold\", \"zone=7\"}\n"                  \
     " require_headers = {\"X-Project\"} }\n"
 #define EU "X-Tenant-ID: eu\r\nX-Project: p\r\n"
@@ -259,6 +259,45 @@ static void waiters_are_held_to(void **state)
     free(text);
 }
 
+/* ---- connections ---- */
+
+static int list_on(struct client *c, const char *tenant)
+{
+    struct answer answer = {0};
+    char headers[64];
+    (void)snprintf(headers, sizeof headers, "X-Tenant-ID: %s\r\n", tenant);
+    ask_on(c, &answer, "GET", "/v1/tasks", headers, NULL);
+    int status = answer.status;
+    if (status == 429)
+        expect_problem(&answer, 429, "quota-exceeded");
+    answer_release(&answer);
+    return status;
+}
+
+static bool gets_in(void *arg)
+{
+    return list_on(arg, "conns") == 200;
+}
+
+static void connections_are_held_to(void **state)
+{
+    (void)state;
+    struct client clients[4];
+    for (int i = 0; i < 4; i++) {
+        client_open(&clients[i], &d);
+        assert_int_equal(list_on(&clients[i], "conns"), i < 3 ? 200 : 429);
+    }
+    assert_int_equal(list_on(&clients[3], "other"), 200); /* nobody else's matter */
+    assert_int_equal(list_on(&clients[0], "conns"), 200); /* who is in stays in */
+    assert_int_equal(list_on(&clients[0], "other"), 200); /* and makes room by going over to another tenant */
+    assert_int_equal(list_on(&clients[3], "conns"), 200);
+    assert_int_equal(list_on(&clients[0], "conns"), 429);
+    client_close(&clients[3]);
+    assert_true(until(gets_in, &clients[0], WAIT_MS));
+    for (int i = 0; i < 3; i++)
+        client_close(&clients[i]);
+}
+
 /* ---- attempts at once ---- */
 
 struct span {
@@ -423,12 +462,19 @@ static void schedules_start_with_them_too(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_rate_is_exact),         cmocka_unit_test(each_line_of_a_batch_counts),
-        cmocka_unit_test(a_rate_lets_in_again),    cmocka_unit_test(a_queue_is_exact),
-        cmocka_unit_test(bytes_are_held_to),       cmocka_unit_test(waiters_are_held_to),
-        cmocka_unit_test(running_is_held_to),      cmocka_unit_test(a_reload_changes_limits_and_loses_nothing),
-        cmocka_unit_test(a_tenant_has_variables),  cmocka_unit_test(who_says_so_itself_is_heard),
-        cmocka_unit_test(headers_may_be_required), cmocka_unit_test(schedules_start_with_them_too),
+        cmocka_unit_test(a_rate_is_exact),
+        cmocka_unit_test(each_line_of_a_batch_counts),
+        cmocka_unit_test(a_rate_lets_in_again),
+        cmocka_unit_test(a_queue_is_exact),
+        cmocka_unit_test(bytes_are_held_to),
+        cmocka_unit_test(waiters_are_held_to),
+        cmocka_unit_test(connections_are_held_to),
+        cmocka_unit_test(running_is_held_to),
+        cmocka_unit_test(a_reload_changes_limits_and_loses_nothing),
+        cmocka_unit_test(a_tenant_has_variables),
+        cmocka_unit_test(who_says_so_itself_is_heard),
+        cmocka_unit_test(headers_may_be_required),
+        cmocka_unit_test(schedules_start_with_them_too),
     };
     return cmocka_run_group_tests_name("limits", tests, start, stop);
 }

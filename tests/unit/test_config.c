@@ -352,7 +352,7 @@ static void test_sections(void **state)
         "header \"X-Region\" { var = \"region\" }\n"
         "header \"X-Key\" { var = \"key\" secret = true max_len = 4096 }\n"
         "tenant \"acme\" { weight = 3 max_running = 20 max_queued = 100000 rate = 500.5 }\n"
-        "tenant \"zeta\" { rate = 5 burst = 7 max_queued_bytes = 64KiB max_waiters = 9\n"
+        "tenant \"zeta\" { rate = 5 burst = 7 max_queued_bytes = 64KiB max_waiters = 9 max_connections = 8\n"
         " context = {\"region=eu\", \"note=a=b c\"} baggage = {\"k=%20v\"} require_headers = {\"X-Project\"} }\n"
         "tenant \"*\" { weight = 0.5 }\n"
         "task \"thumb\" {\n command = {\"/bin/convert\", \"-\", \"{{args.size}}x\"}\n timeout = 30s\n"
@@ -372,6 +372,7 @@ static void test_sections(void **state)
     assert_int_equal(zeta->burst, 7);
     assert_int_equal(zeta->max_queued_bytes, 65536);
     assert_int_equal(zeta->max_waiters, 9);
+    assert_int_equal(zeta->max_connections, 8);
     assert_int_equal(zeta->context.n, 2);
     assert_string_equal(zeta->context.items[1], "note=a=b c");
     assert_string_equal(zeta->baggage.items[0], "k=%20v");
@@ -695,7 +696,8 @@ static void test_print_round_trip(void **state)
     struct lines first = {0}, second = {0};
     struct config *config = load_text(
         "workers = 3\ndata_dir = \"/a b/\\\"c\\\\\\${X}\"\nheader \"X-R\" { var = r secret = true }\n"
-        "tenant \"*\" { weight = 2.5 rate = 7 burst = 3 max_queued_bytes = 1MiB max_waiters = 2 context = {\"a=b "
+        "tenant \"*\" { weight = 2.5 rate = 7 burst = 3 max_queued_bytes = 1MiB max_waiters = 2 max_connections = 3 "
+        "context = {\"a=b "
         "\\\"c\\\"\"}\n"
         " baggage = {\"k=v\", \"l=w\"} require_headers = {\"X-A\"} }\n"
         "task \"t\" { tenant_concurrency = 3 command = {\"/bin/echo\", \"$HOME\\n\", \"{{args.x}}\"} timeout = 90s "
