@@ -9,13 +9,11 @@ Prints one line of JSON on standard output.  Run it in the build directory.
 import argparse
 import json
 import os
-import shutil
 import signal
 import sys
-import tempfile
 import time
 
-from life import Daemon, percentile, seconds_of
+from life import Daemon, measure_in_folder, percentile, seconds_of
 
 WORKERS = 2
 LENGTH_MS = 10  # of a task of the noisy tenant, and of the one beside it
@@ -86,6 +84,15 @@ def measure_shares(daemon, lengths, seconds):
             "off_percent": round(100 * off, 2)}
 
 
+def measure(options):
+    daemon = Daemon(options, "data")
+    result = {"noise": measure_noise(daemon, options.noisy, options.seconds),
+              "equal": measure_shares(daemon, EQUAL, options.seconds // 3),
+              "unequal": measure_shares(daemon, UNEQUAL, options.seconds // 3)}
+    daemon.stop(signal.SIGTERM)
+    return result
+
+
 def main():
     parser = argparse.ArgumentParser(description="What tenants notice of each other.")
     parser.add_argument("--satcheld", default="daemon/satcheld")
@@ -93,23 +100,7 @@ def main():
     parser.add_argument("--noisy", type=int, default=100000)
     parser.add_argument("--seconds", type=int, default=60)
     options = parser.parse_args()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: sys.exit(1))
-    options.folder = tempfile.mkdtemp(prefix="satchel-fairness-", dir=options.directory)
-    try:
-        with open(os.path.join(options.folder, "conf"), "w") as file:
-            file.write(SETTINGS)
-        daemon = Daemon(options, "data")
-        result = {"noise": measure_noise(daemon, options.noisy, options.seconds),
-                  "equal": measure_shares(daemon, EQUAL, options.seconds // 3),
-                  "unequal": measure_shares(daemon, UNEQUAL, options.seconds // 3)}
-        daemon.stop(signal.SIGTERM)
-        print(json.dumps(result))
-    finally:
-        if Daemon.running and Daemon.running.poll() is None:
-            Daemon.running.kill()
-            Daemon.running.wait()
-        shutil.rmtree(options.folder, ignore_errors=True)
+    measure_in_folder(options, SETTINGS, measure)
 
 
 if __name__ == "__main__":

@@ -166,6 +166,33 @@ def measure_scheduled(daemon, count):
             "start_stopped_s": round(daemon.ready_s, 2), "p50_ms": beside[0], "p99_ms": beside[1]}
 
 
+def measure(options):
+    daemon, result = Daemon(options, "many"), {}
+    result["scheduled"] = measure_scheduled(daemon, options.scheduled)
+    daemon.stop(signal.SIGTERM)
+    daemon = Daemon(options, "few")
+    result["timers"] = measure_timers(daemon)
+    result["waiters"] = measure_waiters(daemon, options.waiters)
+    daemon.stop(signal.SIGTERM)
+    return result
+
+
+def measure_in_folder(options, settings, measure):
+    """Prints what measure(options) returns; options.folder has the configuration, and is gone afterwards."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: sys.exit(1))
+    options.folder = tempfile.mkdtemp(prefix="satchel-bench-", dir=options.directory)
+    try:
+        with open(os.path.join(options.folder, "conf"), "w") as file:
+            file.write(settings)
+        print(json.dumps(measure(options)))
+    finally:
+        if Daemon.running and Daemon.running.poll() is None:
+            Daemon.running.kill()
+            Daemon.running.wait()
+        shutil.rmtree(options.folder, ignore_errors=True)
+
+
 def main():
     parser = argparse.ArgumentParser(description="Timers, waiters, a million scheduled tasks.")
     parser.add_argument("--satcheld", default="daemon/satcheld")
@@ -177,25 +204,7 @@ def main():
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     if most != resource.RLIM_INFINITY and most < options.waiters + 100:
         options.waiters = most - 100
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: sys.exit(1))
-    options.folder = tempfile.mkdtemp(prefix="satchel-life-", dir=options.directory)
-    try:
-        with open(os.path.join(options.folder, "conf"), "w") as file:
-            file.write(SETTINGS)
-        daemon, result = Daemon(options, "many"), {}
-        result["scheduled"] = measure_scheduled(daemon, options.scheduled)
-        daemon.stop(signal.SIGTERM)
-        daemon = Daemon(options, "few")
-        result["timers"] = measure_timers(daemon)
-        result["waiters"] = measure_waiters(daemon, options.waiters)
-        daemon.stop(signal.SIGTERM)
-        print(json.dumps(result))
-    finally:
-        if Daemon.running and Daemon.running.poll() is None:
-            Daemon.running.kill()
-            Daemon.running.wait()
-        shutil.rmtree(options.folder, ignore_errors=True)
+    measure_in_folder(options, SETTINGS, measure)
 
 
 if __name__ == "__main__":
