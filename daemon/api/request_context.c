@@ -430,10 +430,9 @@ static int extract(struct carrier *c, const struct caller *caller, const struct 
     return buf_ok(&ret->origins) ? 0 : out_of_memory(reterr);
 }
 
-static int check_required(const struct http_request *request, const struct config *config, const char *tenant,
+static int check_required(const struct http_request *request, const struct config_tenant *section,
                           struct problem *reterr)
 {
-    const struct config_tenant *section = config_tenant(config, tenant);
     for (size_t i = 0; section && i < section->require_headers.n; i++) {
         unsigned n = 0;
         (void)http_find(request, section->require_headers.items[i], &n);
@@ -450,20 +449,21 @@ int request_context_read(const struct http_request *request, const struct config
     *ret = (struct request_context){0};
     struct carrier c = {.config = config};
     struct tenant_defaults defaults = {0};
-    size_t room = request->n_fields + 2 + tenant_defaults_room(config, caller->tenant);
+    const struct config_tenant *section = config_tenant(config, caller->tenant);
+    size_t room = request->n_fields + 2 + tenant_defaults_room(section);
     c.fields = c.inline_fields;
     if (room > FIELDS_INLINE)
         c.fields = malloc(room * sizeof *c.fields);
     if (!c.fields)
         return out_of_memory(reterr);
-    int result = check_required(request, config, caller->tenant, reterr);
+    int result = check_required(request, section, reterr);
     for (size_t i = 0; i < request->n_fields && result == 0; i++)
         result = take_field(&c, &request->fields[i], reterr);
     if (result == 0) {
         const char *tenant = satchel_var_header(satchel_known_var(SATCHEL_TENANT));
         put(&c, tenant, strlen(tenant), slice_str(caller->tenant));
         put(&c, "X-Request-ID", sizeof "X-Request-ID" - 1, caller->request_id);
-        if (!tenant_defaults_add(config, caller->tenant, c.fields, &c.n, &defaults))
+        if (!tenant_defaults_add(config, section, c.fields, &c.n, &defaults))
             result = out_of_memory(reterr);
         else
             result = extract(&c, caller, &defaults, ret, reterr);

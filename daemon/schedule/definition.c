@@ -113,7 +113,7 @@ static satchel_context *context_of(const struct config *config, const char *tena
         {.name = id_header, .value = id, .name_len = strlen(id_header), .value_len = 32}};
     satchel_context *context = NULL;
     size_t problems = 0, n = 2;
-    if (!tenant_defaults_add(config, tenant, fields, &n, defaults))
+    if (!tenant_defaults_add(config, config_tenant(config, tenant), fields, &n, defaults))
         return NULL;
     return satchel_extract(fields, n, &context, NULL, &problems) == SATCHEL_OK ? context : NULL;
 }

@@ -6,10 +6,9 @@
 
 static const char variable_prefix[] = "X-Satchel-Var-";
 
-size_t tenant_defaults_room(const struct config *config, const char *tenant)
+size_t tenant_defaults_room(const struct config_tenant *tenant)
 {
-    const struct config_tenant *section = config_tenant(config, tenant);
-    return section ? section->context.n + (section->baggage.n != 0) : 0;
+    return tenant ? tenant->context.n + (tenant->baggage.n != 0) : 0;
 }
 
 static bool is_named(const satchel_field *field, struct slice name)
@@ -101,12 +100,12 @@ static struct piece add_variable(const struct config *config, size_t index, cons
     return piece;
 }
 
-bool tenant_defaults_add(const struct config *config, const char *tenant, satchel_field *fields, size_t *n,
-                         struct tenant_defaults *ret)
+bool tenant_defaults_add(const struct config *config, const struct config_tenant *tenant, satchel_field *fields,
+                         size_t *n, struct tenant_defaults *ret)
 {
     struct piece pieces[CONFIG_TENANT_VARIABLES_MAX + 1];
     size_t n_pieces = 0, n_came = *n;
-    *ret = (struct tenant_defaults){.tenant = config_tenant(config, tenant)};
+    *ret = (struct tenant_defaults){.tenant = tenant};
     if (!ret->tenant || (!ret->tenant->context.n && !ret->tenant->baggage.n)) {
         ret->tenant = NULL;
         return true;

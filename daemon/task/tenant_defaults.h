@@ -17,10 +17,10 @@ struct tenant_defaults {
 };
 
 /* How many fields tenant_defaults_add may append. */
-size_t tenant_defaults_room(const struct config *config, const char *tenant);
-/* Appends to fields[*n...]; they are good until the release.  False: no memory. */
-bool tenant_defaults_add(const struct config *config, const char *tenant, satchel_field *fields, size_t *n,
-                         struct tenant_defaults *ret);
+size_t tenant_defaults_room(const struct config_tenant *tenant);
+/* Appends to fields[*n...]; they are good until the release.  `tenant`: its section, or NULL.  False: no memory. */
+bool tenant_defaults_add(const struct config *config, const struct config_tenant *tenant, satchel_field *fields,
+                         size_t *n, struct tenant_defaults *ret);
 bool tenant_defaults_gave(const struct tenant_defaults *defaults, const char *variable);
 void tenant_defaults_release(struct tenant_defaults *defaults); /* zeroed is fine */
 
