@@ -1,4 +1,6 @@
 /* Schedules.  Thread: any. */
+#include <stdio.h>
+
 #include "client/internal.h"
 
 /* One request; `action` goes behind the name.  `definition` NULL: no body. */
@@ -72,6 +74,18 @@ int satchel_schedule_get(satchel_client *client, const char *name, char **json, 
     int status = check_name(name, error);
     if (status == SATCHEL_OK)
         status = ask(client, "GET", name, "", NULL, &response, error);
+    return status == SATCHEL_OK ? take_text(&response, json, len, error) : status;
+}
+
+int satchel_schedule_next(satchel_client *client, const char *name, unsigned n, char **json, size_t *len,
+                          satchel_error *error)
+{
+    struct response response;
+    char query[32];
+    int status = check_name(name, error);
+    (void)snprintf(query, sizeof query, "?next=%u", n);
+    if (status == SATCHEL_OK)
+        status = ask(client, "GET", name, query, NULL, &response, error);
     return status == SATCHEL_OK ? take_text(&response, json, len, error) : status;
 }
 

@@ -8,8 +8,10 @@
 #include "proto/json_in.h"
 
 #define DEFINITION_MAX ((size_t)4 << 20)
+#define NEXT_DEFAULT 10u
+#define NEXT_MAX 100u
 
-struct order { /* schedule ACTION NAME DEFINITION */
+struct order { /* schedule ACTION NAME DEFINITION; of next, how many times instead of the definition */
     const struct common *common;
     satchel_client *client;
     const char *name, *definition;
@@ -74,6 +76,29 @@ static int get(const struct order *o, satchel_error *error)
     return status == SATCHEL_OK ? show(o, json, len, false) : fail(o->common, error);
 }
 
+/* The times that come, one a line. */
+static int next(const struct order *o, satchel_error *error)
+{
+    char *json, *end, why[JSON_IN_ERROR_SIZE];
+    size_t len, i;
+    unsigned long n = o->definition ? strtoul(o->definition, &end, 10) : NEXT_DEFAULT;
+    if (o->definition && (*o->definition < '1' || *o->definition > '9' || *end || n > NEXT_MAX))
+        return usage(o->common->verb, "next takes a name and how many times, from 1 to %u", NEXT_MAX);
+    int code = 0, status = satchel_schedule_next(o->client, o->name, (unsigned)n, &json, &len, error);
+    if (status != SATCHEL_OK)
+        return fail(o->common, error);
+    if (o->common->json)
+        return show(o, json, len, false);
+    json_t *answer = json_in_load(slice_of(json, len), 64, why), *time;
+    json_array_foreach(json_object_get(answer, "next"), i, time)
+    {
+        code = json_is_string(time) && printf("%s\n", json_string_value(time)) < 0 ? EXIT_OUTPUT : code;
+    }
+    json_decref(answer);
+    satchel_free(json);
+    return code;
+}
+
 static int put(const struct order *o, satchel_error *error)
 {
     struct buf text = {.max = DEFINITION_MAX};
@@ -126,10 +151,10 @@ static int run(const struct order *o, satchel_error *error)
 
 static const struct {
     const char *name;
-    int operands; /* with its own name */
+    int least, most; /* operands, with its own name */
     int (*run)(const struct order *order, satchel_error *error);
-} actions[] = {{"list", 1, list},      {"get", 2, get},       {"put", 3, put}, {"delete", 2, delete},
-               {"pause", 2, pause_it}, {"resume", 2, resume}, {"run", 2, run}};
+} actions[] = {{"list", 1, 1, list},     {"get", 2, 2, get},        {"next", 2, 3, next},     {"put", 3, 3, put},
+               {"delete", 2, 2, delete}, {"pause", 2, 2, pause_it}, {"resume", 2, 2, resume}, {"run", 2, 2, run}};
 
 int verb_schedule(const struct verb *verb, int argc, char *const argv[])
 {
@@ -145,11 +170,11 @@ int verb_schedule(const struct verb *verb, int argc, char *const argv[])
     for (size_t i = 0; i < sizeof actions / sizeof actions[0]; i++) {
         if (strcmp(action, actions[i].name) != 0)
             continue;
-        if (n != actions[i].operands)
+        if (n < actions[i].least || n > actions[i].most)
             return usage(verb, "%s takes %s", action,
-                         actions[i].operands == 1   ? "nothing more"
-                         : actions[i].operands == 2 ? "a name"
-                                                    : "a name and a definition");
+                         actions[i].most == 1    ? "nothing more"
+                         : actions[i].least == 2 ? "a name"
+                                                 : "a name and a definition");
         struct order order = {
             .common = &common, .name = n > 1 ? operands[1] : NULL, .definition = n > 2 ? operands[2] : NULL};
         code = cli_connect(&common, &order.client);
@@ -158,5 +183,5 @@ int verb_schedule(const struct verb *verb, int argc, char *const argv[])
         satchel_client_unref(order.client);
         return code;
     }
-    return usage(verb, "%s is not one of list, get, put, delete, pause, resume and run", action);
+    return usage(verb, "%s is not one of list, get, next, put, delete, pause, resume and run", action);
 }

@@ -213,6 +213,9 @@ int satchel_tenant_list(satchel_client *client, const char *cursor, unsigned lim
 /* {"schedules": [...]}: the tenant's schedules, each with its definition and how it stands. */
 int satchel_schedule_list(satchel_client *client, char **json, size_t *len, satchel_error *error);
 int satchel_schedule_get(satchel_client *client, const char *name, char **json, size_t *len, satchel_error *error);
+/* The same, with the next `n` (1 to 100) times in its member "next". */
+int satchel_schedule_next(satchel_client *client, const char *name, unsigned n, char **json, size_t *len,
+                          satchel_error *error);
 /* Makes or replaces one.  `definition`: a JSON object, {"cron": "0 3 * * *", "timezone"?, "missed"?, "paused"?} and the
  * members of a submission.  `json` (may be NULL) gets the schedule.  SATCHEL_ECONFLICT: it is in the configuration. */
 int satchel_schedule_put(satchel_client *client, const char *name, const char *definition, char **json, size_t *len,

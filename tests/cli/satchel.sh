@@ -188,6 +188,13 @@ echo '{"cron":"@hourly","task":"satchel.echo","args":1}' >"$work/definition"
 has out '"cron":"@hourly"'
 expect 0 schedule
 [ "$(wc -l <"$work/out")" = 2 ] || wrong "the list does not have two schedules"
+expect 0 schedule next hourly
+[ "$(wc -l <"$work/out")" = 10 ] || wrong "there are not ten next times"
+expect 0 schedule next nightly 3
+[ "$(grep -c ':00:00.000000Z$' "$work/out")" = 3 ] || wrong "there are not three next times"
+expect 64 schedule next nightly 0
+expect 64 schedule next nightly 3x
+expect 65 schedule next nowhere
 expect 0 schedule pause hourly
 expect 0 schedule get hourly
 has out 'paused'
