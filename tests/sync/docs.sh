@@ -64,6 +64,9 @@ for name in $(sed -nE 's/^\.It (Fl [a-zA-Z] , )?Fl Fl ([a-z-]+).*/\2/p' docs/man
     printf '%s\n' "$names" | grep -qx -- "$name" || complain "docs/man/satchel.1 describes --$name, which does not exist"
 done
 
+# A quote at the beginning of a macro's argument is the manual's own and not shown; \(dq is.
+quoted=$(grep -nE '^\.(Dl|Ql) .* "' docs/man/*.[1-8]) && complain "a quote is lost in: $quoted"
+
 if command -v mandoc >/dev/null 2>&1; then
     for page in docs/man/*.[1-8]; do
         mandoc -T lint -W warning "$page" || complain "$page has faults"
