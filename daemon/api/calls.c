@@ -204,7 +204,13 @@ void call_post_engine(struct api_call *call, struct http_exchange *exchange, enu
     engine->cascade = call->cascade;
     engine->seen = call->seen;
     memcpy(engine->tenant, call->tenant, sizeof engine->tenant);
-    engine->wait_until_ns = wait_ns > 0 && may_wait(call) ? clock_mono_ns() + wait_ns : 0;
+    bool waits = wait_ns > 0 && may_wait(call);
+    if (kind == ENGINE_WATCH && !waits) { /* it would be answered at once, and ask again, and again */
+        reply_overloaded(call, exchange, "Too many requests wait for tasks");
+        call_release(call);
+        return;
+    }
+    engine->wait_until_ns = waits ? clock_mono_ns() + wait_ns : 0;
     if (engine_post(call->api->engine, engine))
         return;
     uncount(call);
