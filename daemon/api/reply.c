@@ -147,10 +147,11 @@ void reply_task_minimal(struct reply *r, int status, const struct task_record *r
 void reply_problem(struct reply *r, const struct problem *problem)
 {
     struct buf *body = scratch();
+    int status = problem_status(problem->code);
     problem_to_json(problem, body);
-    if (problem->retry_after_s > 0)
-        reply_retry_after(r, problem->retry_after_s);
-    send_buffer(r, problem_status(problem->code), "application/problem+json", body);
+    if (problem->retry_after_s > 0 || status == 429 || status == 503) /* these two always say when */
+        reply_retry_after(r, problem->retry_after_s > 0 ? problem->retry_after_s : 1);
+    send_buffer(r, status, "application/problem+json", body);
 }
 
 void reply_not_found(struct reply *r)

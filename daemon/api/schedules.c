@@ -106,6 +106,13 @@ void on_get_schedule(struct visit *visit)
 
 /* ---- changing ---- */
 
+static void full(struct problem *problem)
+{
+    problem_set(problem, PROBLEM_QUOTA_EXCEEDED, "A tenant may have %u schedules; delete one first.",
+                SCHEDULES_PER_TENANT_MAX);
+    problem->retry_after_s = 60;
+}
+
 /* The call, with the name; NULL: replied.  What the configuration says cannot be changed here. */
 static struct schedule_call *begin(struct visit *visit, bool may_be_new,
                                    bool (*answer)(struct api_call *, struct http_exchange *))
@@ -120,7 +127,7 @@ static struct schedule_call *begin(struct visit *visit, bool may_be_new,
         problem_set(&problem, PROBLEM_STATE_CONFLICT, "This schedule is in the configuration: change it there.");
     else if (found == SCHEDULE_NONE && may_be_new &&
              schedules_count(schedules, visit->caller.tenant) >= SCHEDULES_PER_TENANT_MAX)
-        problem_set(&problem, PROBLEM_QUOTA_EXCEEDED, "A tenant may have %u schedules.", SCHEDULES_PER_TENANT_MAX);
+        full(&problem);
     if (problem.code != PROBLEM_NONE) {
         visit_fail(visit, &problem);
         return NULL;

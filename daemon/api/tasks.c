@@ -29,10 +29,9 @@ static void reply_result(struct reply *reply, const struct task_record *record, 
         return;
     }
     struct problem problem = {0};
-    if (outcome && outcome->error != ERROR_TYPE_NONE)
+    if (state != TASK_CANCELED && outcome && outcome->error != ERROR_TYPE_NONE)
         problem_set(&problem, PROBLEM_STATE_CONFLICT, "The task %s and has no result: %s: %.160s",
-                    state == TASK_FAILED ? "failed" : task_state_name(state), error_type_name(outcome->error),
-                    outcome->message);
+                    task_state_name(state), error_type_name(outcome->error), outcome->message);
     else
         problem_set(&problem, PROBLEM_STATE_CONFLICT, "The task is %s and has no result.", task_state_name(state));
     reply_problem_task(reply, &problem, record->spec->id, &record->status);

@@ -299,6 +299,28 @@ static void deleted_is_gone(void **state)
     json_decref(call("GET", "/v1/schedules/tick", MINE, NULL, 404));
 }
 
+static void a_tenant_has_a_thousand(void **state)
+{
+    (void)state;
+    static const char definition[] = "{\"cron\":\"0 0 1 1 *\",\"task\":\"satchel.noop\"}";
+    struct answer answer = {0};
+    struct client c;
+    char target[64];
+    client_open(&c, &d);
+    for (int i = 0; i <= 1000; i++) {
+        (void)snprintf(target, sizeof target, "/v1/schedules/s%d", i);
+        ask_on(&c, &answer, "PUT", target, "X-Tenant-ID: many\r\n" JSON_TYPE, definition);
+        if (i < 1000)
+            assert_int_equal(answer.status, 201);
+    }
+    expect_problem(&answer, 429, "quota-exceeded");
+    assert_true(answer_has(&answer, "Retry-After", "60"));
+    ask_on(&c, &answer, "PUT", "/v1/schedules/s7", "X-Tenant-ID: many\r\n" JSON_TYPE, definition);
+    assert_int_equal(answer.status, 200); /* one of them may be replaced */
+    client_close(&c);
+    answer_release(&answer);
+}
+
 static void what_is_refused(void **state)
 {
     (void)state;
@@ -340,6 +362,7 @@ int main(void)
         cmocka_unit_test(what_is_configured_stays),
         cmocka_unit_test(a_reload_takes_up_what_is_configured),
         cmocka_unit_test(deleted_is_gone),
+        cmocka_unit_test(a_tenant_has_a_thousand),
         cmocka_unit_test(what_is_refused),
     };
     return cmocka_run_group_tests_name("schedules", tests, start, stop);

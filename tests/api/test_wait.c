@@ -310,6 +310,12 @@ static void result(void **state)
     (void)timed(&answer, target_of(task, "/result?wait=50s"), NULL);
     expect_problem(&answer, 409, "state-conflict");
     json_decref(task);
+    task = submit(&d, NULL, "{\"task\":\"satchel.noop\",\"delay\":\"1h\"}", 202);
+    json_decref(act(&d, NULL, text_of(task, "id"), "cancel", 200));
+    (void)timed(&answer, target_of(task, "/result"), NULL);
+    expect_problem(&answer, 409, "state-conflict");
+    assert_non_null(strstr(answer.body, "The task is canceled and has no result.\""));
+    json_decref(task);
     answer_release(&answer);
 }
 
