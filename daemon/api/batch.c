@@ -477,7 +477,8 @@ static int read_head(struct visit *visit, struct batch *batch, struct problem *r
                     "Idempotency-Key is for one submission; in a batch each has its member idempotency_key.");
         return -1;
     }
-    if (request_context_read(visit->request, visit->config, &visit->caller, &batch->context, reterr) < 0)
+    if (request_context_read(visit->request, visit->config, visit->api->variables, &visit->caller, &batch->context,
+                             reterr) < 0)
         return -1;
     prefer_read(visit->request, &prefer);
     batch->minimal = prefer.minimal;

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <jansson.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <strings.h>
 
@@ -130,11 +131,20 @@ int caller_read_tenant(const struct http_request *request, const struct config *
 
 /* ---- variables of configured headers ---- */
 
+static const struct config_header *configured(const struct config *config, struct slice name)
+{
+    for (size_t i = 0; i < config->n_headers; i++)
+        if (is(name, config->headers[i].header, strlen(config->headers[i].header)))
+            return &config->headers[i];
+    return NULL;
+}
+
 struct header_variables {
-    pthread_mutex_t lock; /* guards what follows */
+    atomic_size_t n_retired; /* of the list: what the configuration does not name any more */
+    pthread_mutex_t lock;    /* guards what follows */
     struct held {
         satchel_var *var; /* a reference */
-        bool secret;
+        bool secret, retired;
         size_t max_len;
     } * list;
     size_t n;
@@ -194,8 +204,20 @@ static int hold(struct header_variables *variables, const struct config_header *
                   LOG_TEXT("reason", satchel_strerror(status)));
         return status == SATCHEL_ENOMEM ? -ENOMEM : 0;
     }
-    list[variables->n++] = (struct held){var, header->secret, header->max_len};
+    list[variables->n++] = (struct held){.var = var, .secret = header->secret, .max_len = header->max_len};
     return 0;
+}
+
+/* The library knows a variable for good: what a reload has taken out is left out here. */
+static size_t retire(struct header_variables *variables, const struct config *config)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < variables->n; i++) {
+        struct held *held = &variables->list[i];
+        held->retired = !configured(config, slice_str(satchel_var_header(held->var)));
+        n += held->retired;
+    }
+    return n;
 }
 
 int header_variables_update(struct header_variables *variables, const struct config *config)
@@ -204,14 +226,30 @@ int header_variables_update(struct header_variables *variables, const struct con
     (void)pthread_mutex_lock(&variables->lock);
     for (size_t i = 0; i < config->n_headers && !err; i++)
         err = hold(variables, &config->headers[i]);
+    atomic_store(&variables->n_retired, retire(variables, config));
     (void)pthread_mutex_unlock(&variables->lock);
     return err;
+}
+
+static bool is_retired(struct header_variables *variables, struct slice name)
+{
+    bool retired = false;
+    if (!variables || !atomic_load(&variables->n_retired))
+        return false;
+    (void)pthread_mutex_lock(&variables->lock);
+    for (size_t i = 0; i < variables->n && !retired; i++) {
+        const char *header = satchel_var_header(variables->list[i].var);
+        retired = variables->list[i].retired && is(name, header, strlen(header));
+    }
+    (void)pthread_mutex_unlock(&variables->lock);
+    return retired;
 }
 
 /* ---- the context of a submission ---- */
 
 struct carrier {
     const struct config *config;
+    struct header_variables *variables;
     satchel_field *fields, inline_fields[FIELDS_INLINE];
     size_t n;
     unsigned n_variables;
@@ -222,14 +260,6 @@ static void put(struct carrier *c, const char *name, size_t name_len, struct sli
 {
     c->fields[c->n++] = (satchel_field){
         .name = name, .name_len = name_len, .value = value.data ? value.data : "", .value_len = value.len};
-}
-
-static const struct config_header *configured(const struct config *config, struct slice name)
-{
-    for (size_t i = 0; i < config->n_headers; i++)
-        if (is(name, config->headers[i].header, strlen(config->headers[i].header)))
-            return &config->headers[i];
-    return NULL;
 }
 
 /* Values are stored as JSON: what is not UTF-8 would come back as something else. */
@@ -309,7 +339,7 @@ static int take_field(struct carrier *c, const struct http_field *field, struct 
     struct slice name = field->name;
     const struct config_header *header = configured(c->config, name);
     if (!header) {
-        if (is_plain(name) || tenant_header(c->config, name))
+        if (is_plain(name) || tenant_header(c->config, name) || is_retired(c->variables, name))
             return 0;
         if (IS(name, "X-Satchel-Deadline"))
             return take_deadline(c, field->value, reterr);
@@ -443,11 +473,12 @@ static int check_required(const struct http_request *request, const struct confi
     return 0;
 }
 
-int request_context_read(const struct http_request *request, const struct config *config, const struct caller *caller,
-                         struct request_context *ret, struct problem *reterr)
+int request_context_read(const struct http_request *request, const struct config *config,
+                         struct header_variables *variables, const struct caller *caller, struct request_context *ret,
+                         struct problem *reterr)
 {
     *ret = (struct request_context){0};
-    struct carrier c = {.config = config};
+    struct carrier c = {.config = config, .variables = variables};
     struct tenant_defaults defaults = {0};
     const struct config_tenant *section = config_tenant(config, caller->tenant);
     size_t room = request->n_fields + 2 + tenant_defaults_room(section);

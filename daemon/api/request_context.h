@@ -33,7 +33,8 @@ int caller_read_tenant(const struct http_request *request, const struct config *
 struct header_variables;
 struct header_variables *header_variables_new(void); /* NULL: no memory */
 void header_variables_free(struct header_variables *variables);
-/* Makes what is missing; a header whose settings changed keeps the earlier ones until a restart (and that is logged).
+/* Makes what is missing; a header whose settings changed keeps the earlier ones until a restart (and that is logged),
+ * and one that is not configured any more is read no more.
  * 0 or -errno. */
 int header_variables_update(struct header_variables *variables, const struct config *config);
 
@@ -43,9 +44,11 @@ struct request_context {
 };
 
 /* The whole context of a submission, tenant and request id included; the trace is the caller's own, unchanged.
+ * `variables` NULL: as if none had ever been configured.
  * 0, or -1 and *reterr: what the W3C says to ignore is ignored; a bad deadline or variable is a 400. */
-int request_context_read(const struct http_request *request, const struct config *config, const struct caller *caller,
-                         struct request_context *ret, struct problem *reterr);
+int request_context_read(const struct http_request *request, const struct config *config,
+                         struct header_variables *variables, const struct caller *caller, struct request_context *ret,
+                         struct problem *reterr);
 void request_context_release(struct request_context *context);
 
 #endif

@@ -27,7 +27,8 @@ static int choose_key(struct slice header, struct slice member, struct slice *re
 static int read_submission(struct visit *visit, struct submission *ret, struct problem *reterr)
 {
     struct request_context context;
-    if (request_context_read(visit->request, visit->config, &visit->caller, &context, reterr) < 0)
+    if (request_context_read(visit->request, visit->config, visit->api->variables, &visit->caller, &context, reterr) <
+        0)
         return -1;
     struct submission_input input = {
         .config = visit->config,

@@ -79,6 +79,32 @@ static void expect_error(const json_t *task, const char *type)
     expect_text(json_object_get(task, "error"), "type", type);
 }
 
+/* ---- headers ---- */
+
+#define REGION "X-Region: \xff\r\nX-Team: blue\r\n" /* what is no variable may be anything */
+
+static void a_header_comes_and_goes(void **state)
+{
+    (void)state;
+    static const char body[] = "{\"task\":\"satchel.context\"}";
+    reload(BASE "header \"X-Region\" { var = region }\nheader \"X-Team\" { var = team }\n");
+    json_t *task = run(&d, "X-Region: eu\r\nX-Team: blue\r\n", body);
+    expect_text(json_object_get(task, "result"), "region", "eu");
+    json_decref(task);
+    json_decref(submit(&d, REGION, body, 400));
+    reload(BASE "header \"X-Team\" { var = team }\n");
+    task = run(&d, REGION, body);
+    assert_null(json_object_get(json_object_get(task, "result"), "region"));
+    expect_text(json_object_get(task, "result"), "team", "blue");
+    json_decref(task);
+    reload(BASE "header \"x-region\" { var = region }\n");
+    task = run(&d, "X-Region: us\r\nX-Team: blue\r\n", body);
+    expect_text(json_object_get(task, "result"), "region", "us");
+    assert_null(json_object_get(json_object_get(task, "result"), "team"));
+    json_decref(task);
+    reload(BASE);
+}
+
 /* ---- task types ---- */
 
 static void a_type_is_added(void **state)
@@ -433,9 +459,10 @@ static void two_hundred_tasks(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(a_type_is_added),       TEST(a_type_is_removed),    TEST(a_type_comes_back), TEST(argv_changes),
-        TEST(timeout_changes),       TEST(concurrency_changes),  TEST(tenants_change),    TEST(a_plugin_comes_and_goes),
-        TEST(broken_configurations), TEST(settings_take_effect), TEST(two_hundred_tasks),
+        TEST(a_header_comes_and_goes), TEST(a_type_is_added),      TEST(a_type_is_removed),
+        TEST(a_type_comes_back),       TEST(argv_changes),         TEST(timeout_changes),
+        TEST(concurrency_changes),     TEST(tenants_change),       TEST(a_plugin_comes_and_goes),
+        TEST(broken_configurations),   TEST(settings_take_effect), TEST(two_hundred_tasks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

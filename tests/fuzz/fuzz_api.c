@@ -51,7 +51,7 @@ static void set_up(void)
     check(registry_new(config, &registry, error, sizeof error) == 0, "no task types");
     caller_read_id(&empty, &caller);
     check(caller_read_tenant(&empty, config, &caller, &problem) == 0, "no tenant");
-    check(request_context_read(&empty, config, &caller, &plain, &problem) == 0, "no context");
+    check(request_context_read(&empty, config, NULL, &caller, &plain, &problem) == 0, "no context");
 }
 
 static void check_refusal(const struct problem *problem)
@@ -148,7 +148,7 @@ static void run_fields(struct slice text)
     caller_read_id(&request, &caller);
     check(caller.request_id.len >= 1 && caller.request_id.len <= REQUEST_ID_MAX, "a request id out of its bounds");
     if (caller_read_tenant(&request, config, &caller, &problem) < 0 ||
-        request_context_read(&request, config, &caller, &context, &problem) < 0) {
+        request_context_read(&request, config, NULL, &caller, &context, &problem) < 0) {
         check_refusal(&problem);
         return;
     }

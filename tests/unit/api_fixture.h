@@ -81,7 +81,7 @@ static inline void make_context(const struct fixture *f, const char *const *line
     const struct http_request *request = make_request(&made, lines);
     caller_read_id(request, &caller);
     assert_int_equal(caller_read_tenant(request, f->config, &caller, &problem), 0);
-    assert_int_equal(request_context_read(request, f->config, &caller, ret, &problem), 0);
+    assert_int_equal(request_context_read(request, f->config, NULL, &caller, ret, &problem), 0);
 }
 
 static inline int parse_with(const struct fixture *f, const struct request_context *context, const char *body,

@@ -218,7 +218,7 @@ static void refuse(const char *const *lines, const char *part)
     const struct http_request *request = make_request(&made, lines);
     caller_read_id(request, &caller);
     assert_int_equal(caller_read_tenant(request, f.config, &caller, &problem), 0);
-    if (request_context_read(request, f.config, &caller, &c, &problem) == 0)
+    if (request_context_read(request, f.config, NULL, &caller, &c, &problem) == 0)
         fail_msg("%s was accepted", lines[0]);
     assert_int_equal(problem.code, PROBLEM_INVALID_PARAMETER);
     if (!strstr(problem.detail, part))
