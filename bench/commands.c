@@ -48,10 +48,12 @@ static struct attempt *attempt_new(const struct registry *registry)
         .tenant = SLICE_LITERAL("bench"), .name = SLICE_LITERAL("true"), .args = SLICE_LITERAL("{\"n\":1}")};
     satchel_field fields[] = {{"X-Tenant-ID", "bench", 11, 5},
                               {"traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", 11, 55}};
+    satchel_context *context;
     if (!attempt || !(attempt->spec = task_spec_new(&text)) ||
-        satchel_extract(fields, 2, &attempt->spec->live, NULL, NULL) != SATCHEL_OK ||
+        satchel_extract(fields, 2, &context, NULL, NULL) != SATCHEL_OK ||
         satchel_cancel_new(NULL, &attempt->cancel) != SATCHEL_OK)
         abort();
+    task_context_set(attempt->spec, context);
     task_id_make(&attempt->spec->id);
     attempt->type = registry_find(registry, text.name);
     attempt->number = 1;

@@ -16,8 +16,10 @@ static struct task_spec *make_spec(const char *traceparent)
     struct task_spec_text text = {
         .tenant = SLICE_LITERAL("acme"), .name = SLICE_LITERAL("report"), .args = SLICE_LITERAL("null")};
     struct task_spec *spec = task_spec_new(&text);
-    if (!spec || satchel_extract(fields, 2, &spec->live, NULL, NULL) != SATCHEL_OK)
+    satchel_context *context;
+    if (!spec || satchel_extract(fields, 2, &context, NULL, NULL) != SATCHEL_OK)
         exit(1);
+    task_context_set(spec, context);
     task_id_make(&spec->id);
     spec->created_us = clock_wall_us();
     return spec;

@@ -256,7 +256,9 @@ static void write_variable(const struct context_call *own, const struct json_mem
 {
     static const char prefix[] = "x-satchel-var-";
     struct shown shown = {.own = own, .key = stored->name, .name = stored->name, .bit = PROPAGATE_VARIABLES, .j = j};
-    (void)satchel_context_each(own->record.spec->live, find_variable, &shown);
+    satchel_context *context = task_context(own->record.spec);
+    if (context)
+        (void)satchel_context_each(context, find_variable, &shown);
     if (shown.var) {
         shown.name = slice_str(satchel_var_name(shown.var));
         shown.bit = propagate_bit(shown.var);

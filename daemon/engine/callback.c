@@ -27,7 +27,7 @@ static struct slice args_of(const struct task_spec *ended, struct buf *to)
 static struct task_spec *spec_of(const struct engine *e, const struct task_spec *ended, uint32_t attempt)
 {
     struct buf args = BUF_INIT, origins = BUF_INIT;
-    inherit_origins(ended->live, ended->id, &origins);
+    inherit_origins(task_context(ended), ended->id, &origins);
     struct task_spec_text text = {
         .tenant = ended->tenant,
         .name = SLICE_LITERAL(TASK_CALLBACK_NAME),
@@ -50,7 +50,7 @@ static struct task_spec *spec_of(const struct engine *e, const struct task_spec 
     spec->max_attempts = (uint16_t)e->options.callback_attempts;
     spec->max_lost = UINT16_MAX; /* a crash is not the receiver's fault */
     spec->priority = ended->priority;
-    spec->live = satchel_context_ref(ended->live);
+    task_context_set(spec, satchel_context_ref(task_context(ended)));
     return spec;
 }
 

@@ -317,35 +317,6 @@ static int gather(sqlite3_stmt *row, sqlite3_stmt *payload, struct bodies *ret)
     return SQLITE_OK;
 }
 
-static int from_library(int status)
-{
-    return status == SATCHEL_OK ? SQLITE_OK : status == SATCHEL_ENOMEM ? SQLITE_NOMEM : SQLITE_CORRUPT;
-}
-
-/* A context that lost its variables still belongs to its tenant: a task must not run as nobody. */
-static int context_of_tenant(struct slice tenant, satchel_context **ret)
-{
-    static const char header[] = "X-Tenant-ID";
-    const satchel_field field = {
-        .name = header, .value = tenant.data, .name_len = sizeof header - 1, .value_len = tenant.len};
-    size_t n_problems = 0;
-    return from_library(satchel_extract(&field, 1, ret, NULL, &n_problems));
-}
-
-static int restore_context(const struct task_spec *spec, satchel_context **ret)
-{
-    if (spec->context.len) {
-        int status = satchel_context_from_json(spec->context.data, spec->context.len, ret);
-        if (status == SATCHEL_OK || status == SATCHEL_ENOMEM)
-            return from_library(status);
-        char id[TASK_ID_TEXT_SIZE];
-        task_id_format(spec->id, id);
-        LOG_ERROR("a stored context cannot be read; the task keeps its tenant alone", LOG_TEXT("stored_task", id),
-                  LOG_TEXT("reason", satchel_strerror(status)));
-    }
-    return context_of_tenant(spec->tenant, ret);
-}
-
 static int read_spec(sqlite3_stmt *row, const struct bodies *bodies, struct task_spec **ret)
 {
     struct task_spec_text text = {
@@ -388,12 +359,8 @@ static int read_spec(sqlite3_stmt *row, const struct bodies *bodies, struct task
     spec->timeout_us = other.timeout_us;
     spec->backoff = other.backoff;
     spec->unique_for_us = other.unique_for_us;
-    int rc = restore_context(spec, &spec->live);
-    if (rc == SQLITE_OK)
-        *ret = spec;
-    else
-        task_spec_unref(spec);
-    return rc;
+    *ret = spec;
+    return SQLITE_OK;
 }
 
 int sqlite_outcome_read(int64_t stored, struct slice message, struct task_outcome **ret)

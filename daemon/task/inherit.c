@@ -23,6 +23,7 @@ void inherit_origins(const satchel_context *context, struct task_id from, struct
     struct inheritance w = {.j = json_out_to(out), .origin = "inherited:"};
     task_id_format(from, w.origin + strlen(w.origin));
     json_out_begin_object(&w.j);
-    (void)satchel_context_each(context, write_origin, &w);
+    if (context)
+        (void)satchel_context_each(context, write_origin, &w);
     json_out_end_object(&w.j);
 }

@@ -48,8 +48,9 @@ static bool shown_name(const struct task_spec *spec, struct slice key, struct sl
         }
     }
     struct search search = {.key = key};
-    if (spec->live)
-        (void)satchel_context_each(spec->live, compare_header, &search);
+    satchel_context *context = task_context(spec);
+    if (context)
+        (void)satchel_context_each(context, compare_header, &search);
     if (!search.found || satchel_var_flags(search.found) & SATCHEL_VAR_SECRET)
         return false;
     *ret = slice_str(satchel_var_name(search.found));

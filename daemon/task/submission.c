@@ -253,7 +253,7 @@ static void fill(struct task_spec *spec, struct building *b)
     spec->max_attempts = (uint16_t)text->max_attempts;
     spec->max_lost = (uint16_t)text->max_lost;
     spec->priority = (uint8_t)text->priority;
-    spec->live = b->live;
+    task_context_set(spec, b->live);
     b->live = NULL;
 }
 

@@ -93,7 +93,7 @@ void task_spec_unref(struct task_spec *spec)
 {
     if (!spec || atomic_fetch_sub_explicit(&spec->refs, 1, memory_order_acq_rel) != 1)
         return;
-    satchel_context_unref(spec->live);
+    satchel_context_unref(atomic_load_explicit(&spec->restored, memory_order_relaxed));
     free(spec);
 }
 

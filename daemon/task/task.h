@@ -63,10 +63,10 @@ struct task_spec {
     struct backoff backoff;
     uint16_t max_attempts, max_lost;
     uint8_t priority;
-    bool run_at_is_span;       /* run_at_us was given as a delay; known while it is hot alone */
-    bool unique_until_started; /* the key is free once an attempt has been claimed; else once it has ended */
-    satchel_context *live;     /* the captured context; never entered itself, copied per attempt; owned */
-    size_t size;               /* bytes of the allocation */
+    bool run_at_is_span;                 /* run_at_us was given as a delay; known while it is hot alone */
+    bool unique_until_started;           /* the key is free once an attempt has been claimed; else once it has ended */
+    _Atomic(satchel_context *) restored; /* task_context; owned */
+    size_t size;                         /* bytes of the allocation */
 };
 
 /* What spec_new copies into the one allocation.  Numbers and ids are set on the result before it is shared. */
@@ -80,6 +80,12 @@ struct task_id task_after_at(const struct task_spec *spec, size_t index);
 struct task_spec *task_spec_new(const struct task_spec_text *text); /* one reference; NULL: no memory */
 struct task_spec *task_spec_ref(struct task_spec *spec);
 void task_spec_unref(struct task_spec *spec); /* NULL is fine */
+
+/* The captured context: never entered itself, copied per attempt.  Of a task that was read from the store it is restored
+ * when somebody asks for it first.  Borrowed, as long as the spec.  NULL: no memory.  Any thread.  context.c. */
+satchel_context *task_context(const struct task_spec *spec);
+void task_context_set(struct task_spec *spec,
+                      satchel_context *context); /* takes it over; nobody else has the spec yet */
 
 struct task_status {
     enum task_state state;

@@ -70,7 +70,8 @@ static void attribute_known(struct json_out *j, const char *key, const struct ta
 {
     satchel_value *value;
     char text[512];
-    if (!spec->live || satchel_context_get(spec->live, satchel_known_var(which), &value) != SATCHEL_OK)
+    satchel_context *context = task_context(spec);
+    if (!context || satchel_context_get(context, satchel_known_var(which), &value) != SATCHEL_OK)
         return;
     size_t len = satchel_value_text(value, text, sizeof text);
     if (len < sizeof text)
@@ -260,8 +261,8 @@ static void write_place(struct json_out *j, const struct span *span, const satch
 static void write_tracestate(struct json_out *j, const struct span *span)
 {
     satchel_value *value;
-    if (span->own_trace || /* a trace of its own has none */
-        satchel_context_get(span->spec->live, satchel_known_var(SATCHEL_TRACESTATE), &value) != SATCHEL_OK)
+    satchel_context *context = span->own_trace ? NULL : task_context(span->spec); /* a trace of its own has none */
+    if (!context || satchel_context_get(context, satchel_known_var(SATCHEL_TRACESTATE), &value) != SATCHEL_OK)
         return;
     json_out_member(j, "traceState", slice_str(satchel_value_data(value)));
     satchel_value_unref(value);

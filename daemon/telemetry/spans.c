@@ -83,7 +83,8 @@ void spans_get_stats(struct spans *spans, struct spans_stats *ret)
 static bool traceparent_of(const struct task_spec *spec, char out[56])
 {
     satchel_value *value;
-    if (!spec->live || satchel_context_get(spec->live, satchel_known_var(SATCHEL_TRACEPARENT), &value) != SATCHEL_OK)
+    satchel_context *context = task_context(spec);
+    if (!context || satchel_context_get(context, satchel_known_var(SATCHEL_TRACEPARENT), &value) != SATCHEL_OK)
         return false;
     size_t len = satchel_value_text(value, out, 56);
     satchel_value_unref(value);

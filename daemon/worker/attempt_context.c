@@ -59,7 +59,8 @@ static int set_limits(const struct attempt *attempt)
 
 satchel_context *attempt_context_enter(struct attempt *attempt)
 {
-    satchel_context *context = attempt->spec->live ? satchel_context_copy(attempt->spec->live) : satchel_context_new();
+    satchel_context *captured = task_context(attempt->spec);
+    satchel_context *context = captured ? satchel_context_copy(captured) : NULL;
     if (!context)
         return NULL;
     if (satchel_context_enter(context) != SATCHEL_OK) {

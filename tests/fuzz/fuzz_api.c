@@ -78,14 +78,14 @@ static void check_spec(struct task_spec *spec)
     struct task_record record = {.spec = spec};
     check(satchel_context_from_json(spec->context.data, spec->context.len, &back) == SATCHEL_OK,
           "a context that cannot be read back");
-    check(satchel_context_equal(back, spec->live), "a context that comes back changed");
+    check(satchel_context_equal(back, task_context(spec)), "a context that comes back changed");
     satchel_context_unref(back);
     task_render(&record, NULL, "node", &j);
     json_t *json = json_in_load(buf_slice(&out), 64, error);
     check(json != NULL, "a task that is not JSON");
     json_decref(json);
     json = json_in_load(spec->origins, 4, error);
-    check(json_is_object(json) && json_object_size(json) == satchel_context_len(spec->live),
+    check(json_is_object(json) && json_object_size(json) == satchel_context_len(task_context(spec)),
           "variables and origins are not the same");
     json_decref(json);
     buf_release(&out);

@@ -149,13 +149,20 @@ static void run_fields(const char *text, size_t len)
 
 static void run_json(const char *text, size_t len)
 {
-    char *copy = copy_of(text, len);
-    satchel_context *ctx = NULL;
+    char *copy = copy_of(text, len), *spaced = malloc(len + 1);
+    satchel_context *ctx = NULL, *other = NULL;
     int status = satchel_context_from_json(copy, len, &ctx);
     free(copy);
     check((status == SATCHEL_OK) == (ctx != NULL), "a context with an error");
+    check(spaced != NULL, "no memory");
+    spaced[0] = ' '; /* means the same, and is never read by the short way */
+    memcpy(spaced + 1, text, len);
+    check(satchel_context_from_json(spaced, len + 1, &other) == status, "two ways to read, two answers");
+    check(!ctx || satchel_context_equal(ctx, other), "two ways to read, two contexts");
+    free(spaced);
     if (ctx)
         check_known(ctx);
+    satchel_context_unref(other);
     satchel_context_unref(ctx);
 }
 

@@ -72,7 +72,7 @@ static void test_task(void **state)
         assert_same_spec(spec, call.record.spec);
         assert_same_status(&end, &call.record.status);
         assert_same_outcome(outcome, call.record.outcome);
-        assert_non_null(call.record.spec->live);
+        assert_non_null(task_context(call.record.spec));
         read_release(&call);
     }
     task_outcome_unref(outcome);

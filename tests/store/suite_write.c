@@ -20,7 +20,7 @@ static void test_plain_task(void **state)
     struct task_record record;
     load_one(place, spec->id, &record);
     assert_same_spec(spec, record.spec);
-    assert_non_null(record.spec->live);
+    assert_non_null(task_context(record.spec));
     struct task_status expected = status_queued(spec);
     assert_same_status(&expected, &record.status);
     assert_null(record.outcome);
@@ -94,7 +94,7 @@ static void test_empty_texts(void **state)
     struct task_record record;
     load_one(place, spec->id, &record);
     assert_same_spec(spec, record.spec);
-    assert_non_null(record.spec->live); /* of its tenant, since nothing was captured */
+    assert_non_null(task_context(record.spec)); /* of its tenant, since nothing was captured */
     task_record_release(&record);
     task_spec_unref(spec);
 }
@@ -219,7 +219,8 @@ static void test_unreadable_context_keeps_its_tenant(void **state)
     load_one(place, spec->id, &record);
     assert_non_null(record.spec);
     satchel_value *tenant = NULL;
-    assert_int_equal(satchel_context_get(record.spec->live, satchel_known_var(SATCHEL_TENANT), &tenant), SATCHEL_OK);
+    assert_int_equal(satchel_context_get(task_context(record.spec), satchel_known_var(SATCHEL_TENANT), &tenant),
+                     SATCHEL_OK);
     assert_non_null(tenant);
     satchel_value_unref(tenant);
     task_record_release(&record);
@@ -234,7 +235,8 @@ static void test_context_is_restored(void **state)
     struct task_record record;
     load_one(place, spec->id, &record);
     satchel_value *value = NULL;
-    assert_int_equal(satchel_context_get(record.spec->live, satchel_known_var(SATCHEL_REQUEST_ID), &value), SATCHEL_OK);
+    assert_int_equal(satchel_context_get(task_context(record.spec), satchel_known_var(SATCHEL_REQUEST_ID), &value),
+                     SATCHEL_OK);
     assert_string_equal((const char *)satchel_value_data(value), "request-1");
     satchel_value_unref(value);
     task_record_release(&record);

@@ -131,7 +131,9 @@ struct attempt *bench_attempt(struct bench *bench, const char *task, const char 
     satchel_field fields[] = {{"X-Tenant-ID", tenant, 11, strlen(tenant)},
                               {"X-Request-ID", request, 12, strlen(request)},
                               {"traceparent", trace, 11, strlen(trace)}};
-    assert_int_equal(satchel_extract(fields, 3, &attempt->spec->live, NULL, NULL), SATCHEL_OK);
+    satchel_context *context;
+    assert_int_equal(satchel_extract(fields, 3, &context, NULL, NULL), SATCHEL_OK);
+    task_context_set(attempt->spec, context);
     attempt->type = registry_find(bench->registry, slice_str(task));
     assert_non_null(attempt->type);
     attempt->number = 1;
@@ -158,9 +160,9 @@ void bench_bind(struct attempt *attempt, const char *header, const char *value)
     satchel_field field = {header, value, strlen(header), strlen(value)};
     assert_int_equal(satchel_extract(&field, 1, &one, NULL, NULL), SATCHEL_OK);
     assert_int_equal(satchel_context_len(one), 1);
-    assert_int_equal(satchel_context_enter(attempt->spec->live), SATCHEL_OK);
+    assert_int_equal(satchel_context_enter(task_context(attempt->spec)), SATCHEL_OK);
     assert_int_equal(satchel_context_each(one, bind_one, one), 0);
-    assert_int_equal(satchel_context_exit(attempt->spec->live), SATCHEL_OK);
+    assert_int_equal(satchel_context_exit(task_context(attempt->spec)), SATCHEL_OK);
     satchel_context_unref(one);
 }
 

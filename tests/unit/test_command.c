@@ -325,9 +325,9 @@ static char *environment_of(struct attempt *attempt) /* the child ran env(1) */
 static struct attempt *with_everything(struct bench *bench)
 {
     struct attempt *attempt = bench_attempt(bench, "test", "{}", "acme");
-    assert_int_equal(satchel_context_enter(attempt->spec->live), SATCHEL_OK);
+    assert_int_equal(satchel_context_enter(task_context(attempt->spec)), SATCHEL_OK);
     assert_int_equal(satchel_set_string(satchel_known_var(SATCHEL_TRACESTATE), "a=1", NULL), SATCHEL_OK);
-    assert_int_equal(satchel_context_exit(attempt->spec->live), SATCHEL_OK);
+    assert_int_equal(satchel_context_exit(task_context(attempt->spec)), SATCHEL_OK);
     bench_bind(attempt, "baggage", "k=v");
     bench_bind(attempt, "X-Satchel-Deadline", "2100-01-02T03:04:05.000006Z");
     bench_bind(attempt, "X-Satchel-Var-shard.no-1", "seven");
@@ -755,7 +755,8 @@ static void test_killed_launcher_is_replaced(void **state)
 static void test_child_has_three_descriptors(void **state)
 {
     (void)state;
-    check_success(shell("ls /proc/self/fd | tr '\\n' ' '"), "{}", "\"0 1 2 3 4 \""); /* 3 is for its progress, 4 is ls's own */
+    check_success(shell("ls /proc/self/fd | tr '\\n' ' '"), "{}",
+                  "\"0 1 2 3 4 \""); /* 3 is for its progress, 4 is ls's own */
 }
 
 static void test_child_starts_with_a_clean_state(void **state)

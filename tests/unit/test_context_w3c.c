@@ -677,6 +677,8 @@ static void json_that_is_odd(void **state)
     static const char *const good[] = {
         "{\"v\":1,\"vars\":{}}",
         "{\"v\":1,\"vars\":{\"unknown\":\"x\"}}",
+        "{\"v\":1,\"vars\":{\"unknown\":\"x\",\"unknown-too\":\"\"}}",
+        "{\"v\":1,\"vars\":{\"unknown\":7}}",
         "{\"more\":[1,{}],\"v\":1,\"vars\":{}}",
         " {\"v\":1 , \"vars\" : { } } ",
     };
@@ -695,6 +697,17 @@ static void json_that_is_odd(void **state)
         "{\"v\":1,\"vars\":{\"x-tenant-id\":\"a b\"}}",
         "{\"v\":1,\"vars\":{\"x-request-id\":\"a\",\"x-request-id\":\"b\"}}",
         "{\"v\":\"1\",\"vars\":{}}",
+        "{\"v\":1,\"vars\":{",
+        "{\"v\":1,\"vars\":{}",
+        "{\"v\":1,\"vars\":{}}}",
+        "{\"v\":1,\"vars\":{,}}",
+        "{\"v\":1,\"vars\":{\"x-request-id\":\"a\",}}",
+        "{\"v\":1,\"vars\":{\"x-request-id\":\"a\"\"x-tenant-id\":\"b\"}}",
+        "{\"v\":1,\"vars\":{\"x-request-id\"}}",
+        "{\"v\":1,\"vars\":{\"x-request-id\":}}",
+        "{\"v\":1,\"vars\":{\"x-request-id\":\"a}}",
+        "{\"v\":1,\"vars\":{\"x-request-id\":\"a\nb\"}}",
+        "{\"v\":1,\"vars\":{\"x-request-id\":\"\\q\"}}",
     };
     satchel_context *context;
     for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
@@ -712,6 +725,51 @@ static void json_that_is_odd(void **state)
     static char deep[20001];
     memset(deep, '[', 20000);
     assert_true(satchel_context_from_json(deep, 20000, &context) < 0);
+}
+
+/* What is as we write it is read without a tree; each of these says the same in another way. */
+static void json_is_the_same_however_it_is_written(void **state)
+{
+    (void)state;
+    static const char *const forms[] = {
+        "{\"v\":1,\"vars\":{\"baggage\":\"a=%2F\",\"x-request-id\":\"r-1\",\"x-tenant-id\":\"acme\"}}",
+        "{\"v\":1,\"vars\":{\"x-tenant-id\":\"acme\",\"x-request-id\":\"r-1\",\"baggage\":\"a=%2F\"}}",
+        "{\"v\":1,\"vars\":{\"baggage\":\"a=%2F\",\"x-request-id\":\"r-1\",\"x-tenant-id\":\"acme\"} }",
+        "{\"v\":1,\"vars\":{\"baggage\":\"a=%2F\",\"x-request-id\":\"\\u0072-1\",\"x-tenant-id\":\"acme\"}}",
+        "{\"vars\":{\"baggage\":\"a=%2F\",\"x-request-id\":\"r-1\",\"x-tenant-id\":\"acme\"},\"v\":1}",
+        "{\"v\":1,\"vars\":{\"a\":\"\",\"baggage\":\"a=%2F\",\"x-request-id\":\"r-1\",\"x-tenant-id\":\"acme\"}}",
+        "{\"v\":1,\"vars\":{\"baggage\":\"a=%2F\",\"other\":\"\xc3\xa9\",\"x-request-id\":\"r-1\","
+        "\"x-tenant-id\":\"acme\"}}",
+    };
+    satchel_context *first = NULL;
+    for (size_t i = 0; i < sizeof forms / sizeof forms[0]; i++) {
+        satchel_context *context;
+        assert_int_equal(satchel_context_from_json(forms[i], strlen(forms[i]), &context), SATCHEL_OK);
+        if (first && !satchel_context_equal(first, context))
+            fail_msg("%s is not as the first", forms[i]);
+        expect_sent(context, "X-Request-ID", "r-1");
+        if (first)
+            satchel_context_unref(context);
+        else
+            first = context;
+    }
+    satchel_context_unref(first);
+}
+
+static void json_of_more_than_a_few(void **state)
+{
+    (void)state;
+    char json[4000] = "{\"v\":1,\"vars\":{", one[80];
+    for (int i = 10; i < 60; i++) {
+        (void)snprintf(one, sizeof one, "%s\"x-satchel-var-n%d\":\"%d\"", i > 10 ? "," : "", i, i);
+        (void)strcat(json, one);
+    }
+    (void)strcat(json, "}}");
+    satchel_context *context;
+    assert_int_equal(satchel_context_from_json(json, strlen(json), &context), SATCHEL_OK);
+    assert_int_equal(satchel_context_len(context), 50);
+    expect_sent(context, "X-Satchel-Var-n59", "59");
+    satchel_context_unref(context);
 }
 
 int main(void)
@@ -745,6 +803,8 @@ int main(void)
         cmocka_unit_test(environments_with_any_bytes),
         cmocka_unit_test(json_and_back),
         cmocka_unit_test(json_that_is_odd),
+        cmocka_unit_test(json_is_the_same_however_it_is_written),
+        cmocka_unit_test(json_of_more_than_a_few),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -105,9 +105,9 @@ static void test_tracestate(void **state)
     calls_usual(&c);
     calls_open(&c, 1);
     struct attempt *attempt = bench_attempt(&c.bench, "call", NULL, "acme");
-    assert_int_equal(satchel_context_enter(attempt->spec->live), SATCHEL_OK);
+    assert_int_equal(satchel_context_enter(task_context(attempt->spec)), SATCHEL_OK);
     assert_int_equal(satchel_set_string(satchel_known_var(SATCHEL_TRACESTATE), "a=1,b=2", NULL), SATCHEL_OK);
-    assert_int_equal(satchel_context_exit(attempt->spec->live), SATCHEL_OK);
+    assert_int_equal(satchel_context_exit(task_context(attempt->spec)), SATCHEL_OK);
     attempt_free(bench_run(&c.bench, attempt));
     expect_field(receiver_request(&c.peer, 0), "tracestate", "a=1,b=2");
     assert_string_equal(request_content(receiver_request(&c.peer, 0)), "null");

@@ -48,7 +48,9 @@ static struct task_spec *make_spec(const char *tenant, const char *flags)
         .tenant = slice_str(tenant), .name = SLICE_LITERAL("echo"), .args = SLICE_LITERAL("null")};
     struct task_spec *spec = task_spec_new(&text);
     assert_non_null(spec);
-    assert_int_equal(satchel_extract(&field, 1, &spec->live, NULL, NULL), SATCHEL_OK);
+    satchel_context *context;
+    assert_int_equal(satchel_extract(&field, 1, &context, NULL, NULL), SATCHEL_OK);
+    task_context_set(spec, context);
     task_id_make(&spec->id);
     return spec;
 }

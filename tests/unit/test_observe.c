@@ -34,7 +34,9 @@ static struct task_spec *traced_spec(void)
     static const char traceparent[] = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
     satchel_field field = {"traceparent", traceparent, 11, sizeof traceparent - 1};
     struct task_spec *spec = make_spec("acme", "work");
-    assert_int_equal(satchel_extract(&field, 1, &spec->live, NULL, NULL), SATCHEL_OK);
+    satchel_context *context;
+    assert_int_equal(satchel_extract(&field, 1, &context, NULL, NULL), SATCHEL_OK);
+    task_context_set(spec, context);
     return spec;
 }
 

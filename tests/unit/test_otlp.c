@@ -94,7 +94,9 @@ static struct task_spec *make_spec(const char *traceparent)
                                   .args = SLICE_LITERAL("{\"secret\":\"hunter2\"}")};
     struct task_spec *spec = task_spec_new(&text);
     assert_non_null(spec);
-    assert_int_equal(satchel_extract(fields + first, n - first, &spec->live, NULL, NULL), SATCHEL_OK);
+    satchel_context *context;
+    assert_int_equal(satchel_extract(fields + first, n - first, &context, NULL, NULL), SATCHEL_OK);
+    task_context_set(spec, context);
     task_id_make(&spec->id);
     spec->root = spec->id;
     spec->created_us = INT64_C(1544712660000001);

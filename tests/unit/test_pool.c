@@ -103,10 +103,11 @@ static void test_isolated_from_parent_and_next(void **state)
     attempt = bench_run(*state, attempt);
     assert_int_equal(attempt->end, ATTEMPT_SUCCEEDED);
     satchel_value *value;
-    assert_int_equal(satchel_context_get(attempt->spec->live, satchel_known_var(SATCHEL_TENANT), &value), SATCHEL_OK);
+    assert_int_equal(satchel_context_get(task_context(attempt->spec), satchel_known_var(SATCHEL_TENANT), &value),
+                     SATCHEL_OK);
     assert_string_equal(satchel_value_data(value), "parent");
     satchel_value_unref(value);
-    assert_int_equal(satchel_context_has(attempt->spec->live, satchel_known_var(SATCHEL_TASK_ID)), false);
+    assert_int_equal(satchel_context_has(task_context(attempt->spec), satchel_known_var(SATCHEL_TASK_ID)), false);
     attempt->number = 2; /* again: a second attempt of the same submission */
     attempt = bench_run(*state, attempt);
     assert_int_equal(attempt->end, ATTEMPT_SUCCEEDED);
@@ -120,8 +121,8 @@ static void test_no_context_between_attempts(void **state)
 {
     struct bench *bench = *state;
     struct attempt *attempt = custom(bench, &sees_nothing_type, "unused");
-    satchel_context_unref(attempt->spec->live);
-    attempt->spec->live = satchel_context_new(); /* a submission with nothing in it */
+    satchel_context_unref(task_context(attempt->spec));
+    task_context_set(attempt->spec, satchel_context_new()); /* a submission with nothing in it */
     bench_push(bench, bench_attempt(bench, "satchel.noop", NULL, "first"));
     attempt_free(bench_wait(bench, 1));
     attempt->type = registry_find(bench->registry, SLICE_LITERAL("satchel.context"));
@@ -147,8 +148,8 @@ static void test_workers_do_not_inherit_the_creators_context(void **state)
     assert_int_equal(satchel_set_string(satchel_known_var(SATCHEL_CORRELATION_ID), "creator", NULL), SATCHEL_OK);
     bench_init(&bench, 1, NULL);
     struct attempt *attempt = custom(&bench, &count_bindings_type, "x");
-    satchel_context_unref(attempt->spec->live);
-    attempt->spec->live = satchel_context_new();
+    satchel_context_unref(task_context(attempt->spec));
+    task_context_set(attempt->spec, satchel_context_new());
     attempt_free(bench_run(&bench, attempt));
     assert_int_equal(pool_violations(bench.pool), 0);
     /* trace, task id, attempt, and perhaps the cancel object */

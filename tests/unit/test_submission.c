@@ -81,7 +81,7 @@ static void the_smallest(void **state)
     assert_true(spec->created_us >= before && spec->created_us <= clock_wall_us());
     assert_true(task_id_is_none(spec->parent));
     assert_true(task_id_equal(spec->root, spec->id));
-    assert_string_equal(known_text(spec->live, SATCHEL_REQUEST_ID), "r-1");
+    assert_string_equal(known_text(task_context(spec), SATCHEL_REQUEST_ID), "r-1");
     task_spec_unref(spec);
 }
 
@@ -101,7 +101,7 @@ static void every_option(void **state)
     int64_t deadline;
     assert_true(timestamp_parse("2099-01-02T02:04:05.678901Z", 27, &deadline));
     assert_int_equal(spec->deadline_us, deadline);
-    assert_string_equal(known_text(spec->live, SATCHEL_DEADLINE), "2099-01-02T02:04:05.678901Z");
+    assert_string_equal(known_text(task_context(spec), SATCHEL_DEADLINE), "2099-01-02T02:04:05.678901Z");
     assert_int_equal(spec->expires_us, spec->created_us + 3600 * SECOND);
     assert_int_equal(spec->max_attempts, 1000);
     assert_int_equal(spec->max_lost, 0);
@@ -110,7 +110,7 @@ static void every_option(void **state)
     assert_int_equal(spec->backoff.cap_us, SECOND);
     assert_false(spec->backoff.jitter);
     assert_string_equal(spec->labels.data, "{\"app\":\"shop\",\"x/y.z_-\":\"\"}");
-    assert_string_equal(variable_text(spec->live, "shard"), "eu-1");
+    assert_string_equal(variable_text(task_context(spec), "shard"), "eu-1");
     char parent[TASK_ID_TEXT_SIZE];
     task_id_format(spec->parent, parent);
     assert_string_equal(parent, "01995a2e-7c3b-7d21-9f0e-4b8f6d1c2a35");
@@ -334,12 +334,12 @@ static void the_trace_goes_on(void **state)
     static const uint8_t parent_span[8] = {0x00, 0xf0, 0x67, 0xaa, 0x0b, 0xa9, 0x02, 0xb7};
     struct task_spec *spec =
         accept_with(LINES("traceparent: " PARENT, "tracestate: a=b"), "{\"task\":\"satchel.noop\"}");
-    const char *own = known_text(spec->live, SATCHEL_TRACEPARENT);
+    const char *own = known_text(task_context(spec), SATCHEL_TRACEPARENT);
     assert_memory_equal(own, PARENT, 36);
     assert_memory_not_equal(own + 36, &PARENT[36], 16);
     assert_string_equal(own + 52, "-01");
     assert_memory_equal(spec->parent_span, parent_span, 8);
-    assert_string_equal(known_text(spec->live, SATCHEL_TRACESTATE), "a=b");
+    assert_string_equal(known_text(task_context(spec), SATCHEL_TRACESTATE), "a=b");
     assert_non_null(strstr(spec->origins.data, "\"traceparent\":\"header\""));
     task_spec_unref(spec);
 }
@@ -352,13 +352,13 @@ static void a_new_trace_is_started(void **state)
     struct task_spec *second =
         accept_with(LINES("traceparent: 00-zz", "tracestate: a=b"), "{\"task\":\"satchel.noop\"}");
     char trace[56];
-    assert_int_equal(strlen(known_text(first->live, SATCHEL_TRACEPARENT)), 55);
-    memcpy(trace, known_text(first->live, SATCHEL_TRACEPARENT), 56);
-    assert_string_not_equal(trace, known_text(second->live, SATCHEL_TRACEPARENT));
+    assert_int_equal(strlen(known_text(task_context(first), SATCHEL_TRACEPARENT)), 55);
+    memcpy(trace, known_text(task_context(first), SATCHEL_TRACEPARENT), 56);
+    assert_string_not_equal(trace, known_text(task_context(second), SATCHEL_TRACEPARENT));
     assert_memory_equal(first->parent_span, none, 8);
     assert_memory_equal(second->parent_span, none, 8);
-    assert_string_equal(known_text(first->live, SATCHEL_TRACESTATE), "(unset)");
-    assert_string_equal(known_text(second->live, SATCHEL_TRACESTATE), "(unset)");
+    assert_string_equal(known_text(task_context(first), SATCHEL_TRACESTATE), "(unset)");
+    assert_string_equal(known_text(task_context(second), SATCHEL_TRACESTATE), "(unset)");
     assert_non_null(strstr(second->origins.data, "\"traceparent\":\"generated\""));
     task_spec_unref(first);
     task_spec_unref(second);
@@ -377,7 +377,7 @@ static void the_earlier_deadline_counts(void **state)
         int64_t expected;
         assert_true(timestamp_parse(early, strlen(early), &expected));
         assert_int_equal(spec->deadline_us, expected);
-        assert_string_equal(known_text(spec->live, SATCHEL_DEADLINE), early);
+        assert_string_equal(known_text(task_context(spec), SATCHEL_DEADLINE), early);
         assert_non_null(
             strstr(spec->origins.data, body_is_early ? "\"deadline\":\"body\"" : "\"deadline\":\"header\""));
         task_spec_unref(spec);
@@ -397,8 +397,8 @@ static void the_body_wins_over_a_variable_header(void **state)
     (void)state;
     struct task_spec *spec = accept_with(LINES("X-Satchel-Var-Shard: from-header", "X-Satchel-Var-Other: kept"),
                                          "{\"task\":\"satchel.noop\",\"context\":{\"shard\":\"from-body\"}}");
-    assert_string_equal(variable_text(spec->live, "shard"), "from-body");
-    assert_string_equal(variable_text(spec->live, "other"), "kept");
+    assert_string_equal(variable_text(task_context(spec), "shard"), "from-body");
+    assert_string_equal(variable_text(task_context(spec), "other"), "kept");
     assert_non_null(strstr(spec->origins.data, "\"shard\":\"body\""));
     assert_non_null(strstr(spec->origins.data, "\"other\":\"header\""));
     assert_null(strstr(spec->origins.data, "\"shard\":\"header\""));
@@ -419,7 +419,7 @@ static void the_callers_context_is_not_changed(void **state)
     assert_string_equal(known_text(context.context, SATCHEL_TRACEPARENT), PARENT);
     assert_string_equal(variable_text(context.context, "a"), "(unset)");
     assert_null(satchel_tenant()); /* nothing is left entered on this thread */
-    assert_false(satchel_context_entered(s.spec->live));
+    assert_false(satchel_context_entered(task_context(s.spec)));
     task_spec_unref(s.spec);
     request_context_release(&context);
 }
@@ -431,7 +431,7 @@ static void the_stored_text_gives_the_context_back(void **state)
                                          "{\"task\":\"satchel.noop\",\"context\":{\"a\":\"\\u00e9 \\\"q\\\"\"}}");
     satchel_context *back;
     assert_int_equal(satchel_context_from_json(spec->context.data, spec->context.len, &back), SATCHEL_OK);
-    assert_true(satchel_context_equal(back, spec->live));
+    assert_true(satchel_context_equal(back, task_context(spec)));
     satchel_context_unref(back);
     task_spec_unref(spec);
 }
@@ -456,8 +456,8 @@ static void a_sub_task_does_not_inherit_the_attempt(void **state)
                                      .parent = parent,
                                      .root = parent};
     assert_int_equal(submission_parse(&input, &s, &problem), 0);
-    assert_false(satchel_context_has(s.spec->live, satchel_known_var(SATCHEL_ATTEMPT)));
-    assert_false(satchel_context_has(s.spec->live, satchel_known_var(SATCHEL_TASK_ID)));
+    assert_false(satchel_context_has(task_context(s.spec), satchel_known_var(SATCHEL_ATTEMPT)));
+    assert_false(satchel_context_has(task_context(s.spec), satchel_known_var(SATCHEL_TASK_ID)));
     assert_true(task_id_equal(s.spec->parent, parent));
     assert_true(task_id_equal(s.spec->root, parent));
     assert_string_equal(s.spec->origins.data, "{\"tenant\":\"inherited:x\",\"traceparent\":\"generated\"}");
