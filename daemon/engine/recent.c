@@ -1,6 +1,7 @@
 /* Per shard a ring of records (the oldest makes room) and a chained hash over it.  Bounded by count and bytes.
- * An end that somebody was waiting for displaces nobody: it has been told, and letting go of what was kept long ago is
- * most of what keeping costs, since it lies in no processor's cache any more. */
+ * Letting go of what was kept long ago is most of what keeping costs, since it lies in no processor's cache any more.  So
+ * an end that somebody was waiting for displaces nobody: it has been told.  Nor does any other once a whole ring of them
+ * went by and nobody asked for one. */
 #include "engine/recent.h"
 
 #include <pthread.h>
@@ -23,6 +24,7 @@ struct shard {
     uint16_t *heads;
     unsigned oldest, count; /* ring positions, empty ones in between included */
     size_t bytes;
+    unsigned wanted; /* so many ends may displace older ones before somebody must ask again */
 };
 
 struct recent {
@@ -120,10 +122,11 @@ void recent_put(struct recent *recent, const struct task_record *record, bool wa
         return;
     (void)pthread_mutex_lock(&shard->lock);
     bool full = shard->count == RING || shard->bytes + bytes > recent->max_bytes;
-    if (full && was_told) {
+    if (full && (was_told || shard->wanted == 0)) {
         (void)pthread_mutex_unlock(&shard->lock);
         return;
     }
+    shard->wanted -= full;
     while (shard->count && (shard->count == RING || shard->bytes + bytes > recent->max_bytes))
         drop_oldest(shard);
     uint16_t index = (uint16_t)((shard->oldest + shard->count) % RING);
@@ -160,6 +163,7 @@ bool recent_find(struct recent *recent, struct task_id id, struct slice tenant, 
 {
     struct shard *shard = shard_of(recent, id);
     (void)pthread_mutex_lock(&shard->lock);
+    shard->wanted = RING;
     const struct slot *slot = find_locked(shard, id);
     bool found = slot && (!tenant.data || slice_eq(tenant, slot->record.spec->tenant)) &&
                  !kept_long_enough(recent, &slot->record, now_us);

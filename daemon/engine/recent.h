@@ -11,7 +11,8 @@ struct recent;
 struct recent *recent_new(size_t max_bytes, int64_t retain_us);
 void recent_set_retain(struct recent *recent, int64_t retain_us); /* any thread */
 void recent_free(struct recent *recent);                          /* NULL is fine */
-/* Takes references of its own.  `was_told`: whoever waited gets it anyway, so it is kept only where there is room. */
+/* Takes references of its own.  Where there is no room, older ones are displaced only as long as recent_find is called
+ * now and then, and by no end that `was_told` to those who waited. */
 void recent_put(struct recent *recent, const struct task_record *record, bool was_told);
 void recent_drop(struct recent *recent, struct task_id id); /* retried or deleted */
 /* `tenant` data NULL: any.  What was kept long enough by now_us is not found.  The caller releases *ret. */

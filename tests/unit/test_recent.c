@@ -125,6 +125,23 @@ static void test_who_was_told_displaces_nobody(void **state)
     assert_int_equal(count(ids, FAR), kept);
 }
 
+/* They would be put in and let go for nothing. */
+static void test_where_nobody_asks_none_makes_room(void **state)
+{
+    (void)state;
+    static struct task_id ids[FAR], late[FAR];
+    for (unsigned i = 0; i < FAR; i++)
+        ids[i] = put("a", 0, false);
+    for (unsigned i = 0; i < FAR; i++)
+        late[i] = put("a", 0, false);
+    assert_int_equal(count(late, FAR), 0);
+    assert_true(count(ids, FAR) >= 1000); /* there was room for these */
+    for (unsigned i = 0; i < FAR; i++)    /* now somebody has asked */
+        late[i] = put("a", 0, false);
+    for (unsigned i = FAR - 500; i < FAR; i++)
+        assert_true(is_found(late[i], "a", NOW_US));
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -133,6 +150,7 @@ int main(void)
         TEST(test_no_longer_than_it_is_kept),
         TEST(test_the_oldest_makes_room),
         TEST(test_who_was_told_displaces_nobody),
+        TEST(test_where_nobody_asks_none_makes_room),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
