@@ -81,7 +81,7 @@ static void read_context(struct request_context *ret)
     struct problem problem = {0};
     caller_read_id(&request, &caller);
     must(caller_read_tenant(&request, config, &caller, &problem) == 0, "no tenant");
-    must(request_context_read(&request, config, &caller, ret, &problem) == 0, "no context");
+    must(request_context_read(&request, config, NULL, &caller, ret, &problem) == 0, "no context");
 }
 
 static struct task_spec *read_submission(void)
@@ -368,6 +368,22 @@ static void run_store(unsigned n)
     task_outcome_unref(outcome);
 }
 
+/* Those that were let go of are read again, with their context. */
+static void run_load(unsigned n)
+{
+    static struct task_record records[COMMIT];
+    struct task_id ids[COMMIT];
+    for (unsigned i = 0; i < COMMIT; i++)
+        ids[i] = stored[i]->id;
+    for (unsigned done = 0; done < n; done += COMMIT) {
+        must(store->ops->load(store, ids, COMMIT, records) == STORE_OK, "not read");
+        for (unsigned i = 0; i < COMMIT; i++) {
+            must(records[i].spec && task_context(records[i].spec), "no task or no context");
+            task_record_release(&records[i]);
+        }
+    }
+}
+
 /* ---- the task as JSON ---- */
 
 static void run_render(unsigned n)
@@ -403,6 +419,7 @@ static const struct path {
     {"attempt", run_attempt, 2000},
     {"scheduler", run_scheduler, 2000},
     {"store", run_store, 1024},
+    {"load", run_load, 1024},
     {"render", run_render, 2000},
 };
 #define PATHS (sizeof paths / sizeof paths[0])
