@@ -1,19 +1,8 @@
-/* Attempts: claiming queued tasks for the workers, and what becomes of a task when an attempt has ended.
- * Called by engine.c (claims, reports) and by batch.c and timers.c (cancel signals).  Thread: the engine's. */
-#include <stdio.h>
+/* Attempts: their limits and cancel signals, and what becomes of a task when one has ended.  Where they begin: claims.c.
+ * Called by engine.c (reports) and by claims.c, batch.c and timers.c.  Thread: the engine's. */
 #include <stdlib.h>
 
-#include "base/clock.h"
-#include "base/log.h"
 #include "engine/internal.h"
-
-#define FAR_US (INT64_MAX / 2000) /* a limit that lies further ahead needs no timer */
-
-/* Expected work that may wait per worker, so that none idles during a commit.  Where somebody waits for the end, more of
- * it: then short tasks are claimed in the row that their submission writes, not in one more.  Where nobody does, a
- * burst is taken in first. */
-#define AHEAD_NS INT64_C(2000000)
-#define AHEAD_WAITED_NS INT64_C(8000000)
 
 void attempt_release(struct engine *e, struct attempt *attempt)
 {
@@ -37,57 +26,6 @@ void attempt_fire(struct engine *e, struct live *live, enum cancel_reason reason
     satchel_cancel_fire(live->cancel, (int)reason);
 }
 
-/* ---- claiming ---- */
-
-static bool is_waited_for(const struct engine *e, const struct entry *entry)
-{
-    if (entry->live && entry->live->waiters)
-        return true;
-    const struct engine_call *call = entry->change ? e->changes[entry->change - 1].calls : NULL;
-    return call && call->wait_until_ns > e->now_ns;
-}
-
-/* A worker is free, or the task is known to be so short that one will be by the time the claim is durable. */
-static bool may_claim(const struct engine *e, const struct entry *entry)
-{
-    if (e->in_flight < e->options.workers)
-        return true;
-    int64_t expected = scheduler_expected_ns(&e->scheduler, entry);
-    if (expected == INT64_MAX)
-        return false;
-    bool waited = is_waited_for(e, entry);
-    return e->in_flight < e->options.workers + (waited ? CLAIMS_AHEAD_MAX : CLAIMS_AHEAD) &&
-           e->in_flight_ns + expected < (waited ? AHEAD_WAITED_NS : AHEAD_NS) * e->options.workers;
-}
-
-/* False: it is out of its queue, or claims rest for a moment, where the store can be read again soon. */
-static bool make_hot(struct engine *e, struct entry *entry)
-{
-    if (entry->spec)
-        return true;
-    struct task_record record = {0};
-    enum store_result result = e->store->ops->load(e->store, &entry->id, 1, &record);
-    if (result == STORE_FULL || result == STORE_BUSY) {
-        batch_pause(e);
-        return false;
-    }
-    if (result != STORE_OK || !record.spec) {
-        char id[TASK_ID_TEXT_SIZE];
-        task_id_format(entry->id, id);
-        LOG_ERROR("a queued task cannot be read from the store; it is left there until the next start",
-                  LOG_TEXT("task_id", id));
-        scheduler_dequeue(&e->scheduler, entry); /* it can still be canceled, and may be part of the batch */
-        return false;
-    }
-    entry->spec = record.spec;
-    entry->failures = record.status.failures;
-    if (record.outcome && entry->before == ERROR_TYPE_NONE)
-        entry->before = (uint8_t)record.outcome->error;
-    e->hot_bytes += record.spec->size;
-    task_outcome_unref(record.outcome);
-    return true;
-}
-
 void attempt_arm_limit(struct engine *e, const struct entry *entry)
 {
     struct live *live = entry->live;
@@ -101,132 +39,6 @@ void attempt_arm_limit(struct engine *e, const struct entry *entry)
         heap_clear(&e->limits, &live->limit_slot);
     else
         (void)heap_set(&e->limits, &live->limit_slot, until_ns);
-}
-
-/* When the attempt must have ended: the earlier of its time limit and the task's deadline. */
-static void set_limit(struct engine *e, const struct entry *entry, struct attempt *attempt)
-{
-    const struct task_spec *spec = attempt->spec;
-    struct live *live = entry->live;
-    int64_t timeout_us = spec->timeout_us ? spec->timeout_us : attempt->type->timeout_us;
-    int64_t limit_us = timeout_us ? e->now_us + timeout_us : 0;
-    live->timeout_ns = timeout_us && timeout_us < FAR_US ? e->now_ns + timeout_us * 1000 : INT64_MAX;
-    if (entry->give_up_us && (limit_us == 0 || entry->give_up_us < limit_us))
-        limit_us = entry->give_up_us;
-    attempt->deadline_us = limit_us;
-    attempt_arm_limit(e, entry);
-}
-
-static struct attempt *attempt_new(struct engine *e, struct entry *entry, const struct task_type *type)
-{
-    struct live *live = entry_live(e, entry);
-    struct attempt *attempt = live ? calloc(1, sizeof *attempt) : NULL;
-    if (!attempt || satchel_cancel_new(NULL, &attempt->cancel) != SATCHEL_OK) {
-        free(attempt);
-        return NULL;
-    }
-    attempt->spec = task_spec_ref(entry->spec);
-    attempt->type = type;
-    (void)registry_ref(type->registry); /* it runs with what it began with, whatever is reloaded */
-    attempt->number = entry->attempt + 1;
-    attempt->failures = entry->failures;
-    attempt->before = (enum error_type)entry->before;
-    attempt->previous_lost = entry->lost;
-    attempt->host = e->options.host;
-    attempt->host_arg = e->options.host_arg;
-    attempt->mail_kind = MAIL_REPORT;
-    attempt->retry_after_us = -1;
-    attempt->spans = e->options.spans;
-    attempt->mark = e->marks ? started_take(e->marks) : NULL;
-    satchel_cancel_unref(live->cancel); /* of an earlier attempt */
-    live->cancel = satchel_cancel_ref(attempt->cancel);
-    live->reason = (enum cancel_reason)0;
-    return attempt;
-}
-
-static void run_list_add(struct engine *e, struct live *live)
-{
-    live->running = true;
-    live->next_running = e->running;
-    live->prev_running = &e->running;
-    if (e->running)
-        e->running->prev_running = &live->next_running;
-    e->running = live;
-    e->in_flight++;
-    e->in_flight_ns += live->ahead_ns;
-}
-
-static void run_list_remove(struct engine *e, struct live *live)
-{
-    live->running = false;
-    *live->prev_running = live->next_running;
-    if (live->next_running)
-        live->next_running->prev_running = live->prev_running;
-    e->in_flight--;
-    e->in_flight_ns -= live->ahead_ns;
-}
-
-static void fail_unknown(struct engine *e, struct entry *entry)
-{
-    char text[160];
-    (void)snprintf(text, sizeof text, "task type %.*s is not configured on this node any more",
-                   (int)entry->spec->name.len, entry->spec->name.data);
-    if (task_move(e, entry, TASK_EVENT_FAILED))
-        e->changes[entry->change - 1].outcome = task_outcome_failure(ERROR_TYPE_UNKNOWN_TASK, slice_str(text));
-}
-
-static void claim(struct engine *e, struct entry *entry, const struct task_type *type)
-{
-    struct attempt *attempt = attempt_new(e, entry, type);
-    if (!attempt) { /* no memory: stays queued */
-        batch_pause(e);
-        return;
-    }
-    struct live *live = entry->live;
-    bool unknown = scheduler_expected_ns(&e->scheduler, entry) == INT64_MAX;
-    live->expected_ns = scheduler_start(&e->scheduler, entry);
-    live->ahead_ns = unknown ? AHEAD_NS : live->expected_ns; /* nothing is claimed to wait behind it */
-    (void)task_move(e, entry, TASK_EVENT_CLAIMED);           /* a queued task, and room was checked */
-    live->started_us = e->now_us;
-    if (entry->give_up_us)
-        entry->give_up_us = entry->spec->deadline_us; /* it has started: only the deadline counts from now on */
-    entry->spans = 0;
-    set_limit(e, entry, attempt);
-    run_list_add(e, live);
-    e->changes[entry->change - 1].claim = attempt;
-}
-
-bool attempts_waiting(struct engine *e)
-{
-    if (e->now_ns < e->retry_ns || atomic_load_explicit(&e->draining, memory_order_relaxed))
-        return false;
-    struct entry *entry = scheduler_pick(&e->scheduler);
-    return entry && may_claim(e, entry);
-}
-
-void attempts_dispatch(struct engine *e)
-{
-    if (e->now_ns < e->retry_ns || atomic_load_explicit(&e->draining, memory_order_relaxed))
-        return;
-    for (unsigned n = 0; n < BATCH_CLAIMS && !batch_full(e, CHANGES_OF_AN_END); n++) {
-        struct entry *entry = scheduler_pick(&e->scheduler);
-        if (!entry || !may_claim(e, entry))
-            return;
-        if (!make_hot(e, entry)) {
-            if (entry->queued)
-                return;
-            continue;
-        }
-        const struct task_type *type = scheduler_lane(&e->scheduler, entry)->type;
-        if (entry->give_up_us && entry->give_up_us <= e->now_us)
-            (void)task_move(e, entry, TASK_EVENT_EXPIRE);
-        else if (!type)
-            fail_unknown(e, entry);
-        else
-            claim(e, entry, type);
-        if (entry->queued)
-            return; /* could not be moved: do not pick it again in this turn */
-    }
 }
 
 /* ---- ending ---- */
@@ -275,6 +87,16 @@ static struct task_outcome *outcome_of(struct attempt *attempt, enum task_event 
     if (event == TASK_EVENT_LOST || event == TASK_EVENT_RELEASED)
         return NULL;
     return task_outcome_failure(ERROR_TYPE_OOM, SLICE_LITERAL("no memory for the attempt's outcome"));
+}
+
+static void run_list_remove(struct engine *e, struct live *live)
+{
+    live->running = false;
+    *live->prev_running = live->next_running;
+    if (live->next_running)
+        live->next_running->prev_running = live->prev_running;
+    e->in_flight--;
+    e->in_flight_ns -= live->ahead_ns;
 }
 
 /* The slot is free again, whatever the store says of the end. */

@@ -67,16 +67,25 @@ struct live *entry_live(struct engine *e, struct entry *entry)
     return live;
 }
 
-void entry_live_release(struct engine *e, struct entry *entry)
+static void free_live(struct engine *e, struct entry *entry)
 {
     struct live *live = entry->live;
-    if (!live || live->running || live->waiters || live->links)
+    if (!live)
         return;
     heap_clear(&e->limits, &live->limit_slot);
     told_release(e, live);
     satchel_cancel_unref(live->cancel);
     free(live);
     entry->live = NULL;
+}
+
+/* What the row lacks stays here until it is written: while a batch is under way, and where it refused an attempt's end. */
+void entry_live_release(struct engine *e, struct entry *entry)
+{
+    const struct live *live = entry->live;
+    bool lacks = entry->change || entry->state == TASK_RUNNING;
+    if (live && !lacks && !live->running && !live->waiters && !live->links)
+        free_live(e, entry);
 }
 
 void entry_cool(struct engine *e, struct entry *entry)
@@ -97,7 +106,7 @@ void entry_drop(struct engine *e, struct entry *entry)
     heap_clear(&e->due, &entry->timer);
     entry_cool(e, entry);
     links_drop(e, entry);
-    entry_live_release(e, entry);
+    free_live(e, entry);
     scheduler_detach(&e->scheduler, entry);
     entries_remove(&e->entries, entry);
 }
@@ -143,12 +152,14 @@ struct change *batch_touch(struct engine *e, struct entry *entry)
     if (!change)
         return NULL;
     change->entry = entry->self;
-    change->row.expect_state = (enum task_state)entry->state;
-    change->row.expect_attempt = entry->attempt;
+    bool unwritten = entry->live && entry->live->unwritten;
+    change->row.expect_state = unwritten ? TASK_QUEUED : (enum task_state)entry->state;
+    change->row.expect_attempt = unwritten ? entry->attempt - 1 : entry->attempt;
     change->before = (struct before){
         .existed = true,
         .state = entry->state,
         .cancel_requested = entry->cancel_requested,
+        .unwritten = unwritten,
         .ties = entry->ties,
         .lost = entry->lost,
         .failures = entry->failures,
@@ -243,6 +254,16 @@ bool task_move(struct engine *e, struct entry *entry, enum task_event event)
     if (task_state_final(to) && entry->has_callback)
         callback_add(e, entry);
     return true;
+}
+
+void task_claim(struct engine *e, struct entry *entry)
+{
+    enum task_state to;
+    if (!task_state_next((enum task_state)entry->state, TASK_EVENT_CLAIMED, &to))
+        return;
+    entry->attempt++;
+    task_set_state(e, entry, to, false);
+    task_requeue(e, entry, false);
 }
 
 /* ---- committing ---- */
@@ -432,8 +453,10 @@ static void put_back(struct engine *e, struct change *change, enum engine_result
     entry->ties = change->before.ties;
     task_set_state(e, entry, (enum task_state)change->before.state, false);
     task_requeue(e, entry, true);
-    if (entry->live)
+    if (entry->live) {
+        entry->live->unwritten = change->before.unwritten;
         told_again(e, entry->live);
+    }
     entry_live_release(e, entry);
     if (change->report) { /* the attempt has ended all the same: report it again later */
         change->report->mail.next = (struct mail *)e->held;

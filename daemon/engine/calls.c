@@ -53,6 +53,16 @@ static void answer_later(struct change *change, struct engine_call *call)
     *last = call;
 }
 
+/* A task as the store has it; as it is, where its row does not tell of the running attempt yet (claims.c). */
+static enum store_result load_task(struct engine *e, struct task_id id, struct task_record *ret)
+{
+    enum store_result result = e->store->ops->load(e->store, &id, 1, ret);
+    const struct entry *entry = entries_find(&e->entries, id);
+    if (result == STORE_OK && ret->spec && entry && entry->live && entry->live->unwritten)
+        ret->status = entry_status(e, entry);
+    return result;
+}
+
 /* ---- submit ---- */
 
 /* The same key earlier in this batch: its row is not in the store yet. */
@@ -78,7 +88,7 @@ static void replay(struct engine *e, struct engine_call *call, struct task_id id
     }
     struct task_record record = {0};
     call->id = id;
-    if (e->store->ops->load(e->store, &id, 1, &record) != STORE_OK)
+    if (load_task(e, id, &record) != STORE_OK)
         call_answer(e, call, ENGINE_STORE_FAILED);
     else if (record.spec)
         answer_with(e, call, ENGINE_REPLAYED, &record);
@@ -140,7 +150,7 @@ static bool held_by_other(struct engine *e, struct engine_call *call, const stru
     if (found == STORE_NOT_FOUND)
         return false;
     if (found == STORE_OK)
-        found = e->store->ops->load(e->store, &id, 1, &record);
+        found = load_task(e, id, &record);
     if (found != STORE_OK || !record.spec)
         call_answer(e, call, ENGINE_STORE_FAILED);
     else
@@ -311,7 +321,7 @@ static void wait_for(struct engine *e, struct engine_call *call)
 static bool load_finished(struct engine *e, struct engine_call *call, struct task_record *record)
 {
     *record = (struct task_record){0};
-    enum store_result result = e->store->ops->load(e->store, &call->id, 1, record);
+    enum store_result result = load_task(e, call->id, record);
     if (result != STORE_OK) {
         call_answer(e, call, ENGINE_STORE_FAILED);
         return false;

@@ -19,6 +19,7 @@
 #define PURGE_STEP 200u     /* grows while there is always more: or a file would grow for ever under a steady load */
 #define PURGE_STEP_MAX 800u /* some milliseconds */
 #define PAUSE_NS INT64_C(250000000)
+#define UNWRITTEN_NS INT64_C(20000000)
 
 static void report(void *arg, struct attempt *attempt)
 {
@@ -39,6 +40,7 @@ int engine_new(const struct engine_options *options, struct engine **ret, char *
     (void)pthread_mutex_init(&e->stats_lock, NULL);
     atomic_init(&e->store_ok, true);
     e->pause_ns = PAUSE_NS;
+    e->unwritten_ns = UNWRITTEN_NS;
     e->purge_step = PURGE_STEP;
     e->changes = malloc(BATCH_CHANGES * sizeof *e->changes);
     e->rows = malloc(BATCH_CHANGES * sizeof(struct store_change *));
@@ -162,7 +164,7 @@ static void turn(struct engine *e)
     take_messages(e);
     timers_run(e);
     links_run(e);
-    attempts_dispatch(e);
+    claims_dispatch(e);
     batch_commit(e);
     take_again(e);
     waiters_expire(e);
@@ -172,7 +174,7 @@ static void turn(struct engine *e)
 
 static void rest(struct engine *e)
 {
-    if (e->inbox || attempts_waiting(e))
+    if (e->inbox || claims_waiting(e))
         return;
     bool more = e->store->ops->idle(e->store);
     clocks_look(e);

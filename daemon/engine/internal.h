@@ -2,7 +2,7 @@
  * says otherwise.
  *
  * One turn (engine.c):
- *     take messages -> calls.c, attempts.c;  due timers -> timers.c;  claims -> attempts.c
+ *     take messages -> calls.c, attempts.c;  due timers -> timers.c;  claims -> claims.c
  *       each moves entries (batch.c: task_move), which notes the entry as changed
  *     batch_commit: one row per changed entry, one transaction
  *       committed: the effects leave (answers, dispatches, cancel signals, the cache)
@@ -49,6 +49,7 @@ struct live {
     struct buf log;      /* not written yet */
     struct links *links; /* links.c: to tasks that it waits for, or that wait for it; NULL: none */
     bool told;           /* progress, note or log are to be written */
+    bool unwritten;      /* the row does not tell of the running attempt yet (claims.c): it is that of a queued task */
     int64_t written_ns;
     uint32_t write_slot; /* in the heap of writes that are due */
 };
@@ -56,7 +57,7 @@ struct live {
 struct before { /* an entry as it was before the batch */
     bool existed;
     uint8_t state;
-    bool cancel_requested;
+    bool cancel_requested, unwritten;
     uint16_t lost, failures;
     uint8_t ties;
     uint32_t attempt;
@@ -124,6 +125,7 @@ struct engine {
     bool clocks_known;          /* ... and it was looked at */
     int64_t retry_ns;           /* the store refused: claims and timers rest until then */
     int64_t pause_ns;           /* how long; constant once started */
+    int64_t unwritten_ns;       /* for so long a claim may be in no row (claims.c); constant once started */
     int64_t purge_ns;
     unsigned purge_step;      /* how many finished tasks the next purge may remove */
     int64_t stop_ns, kill_ns; /* stages of a stop */
@@ -139,6 +141,7 @@ void batch_keep_attempt(struct change *change, const struct task_attempt *ended)
 struct change *batch_add_row(struct engine *e, struct task_id id);
 /* Applies an event: state, counters, queues and timers.  False: the table refuses it, or no room in the batch. */
 bool task_move(struct engine *e, struct entry *entry, enum task_event event);
+void task_claim(struct engine *e, struct entry *entry); /* a queued task runs; no row is written of it for now */
 void task_requeue(struct engine *e, struct entry *entry, bool first); /* links and arms as its state says */
 void task_set_state(struct engine *e, struct entry *entry, enum task_state state, bool is_new);
 void batch_commit(struct engine *e);
@@ -218,17 +221,22 @@ int labels_new(struct metrics *metrics, const struct registry *registry, uint16_
 void reload_handle(struct engine *e, struct mail *mail);                                  /* takes it over */
 void reload_drop(struct mail *mail);
 
+/* claims.c */
+void claims_dispatch(struct engine *e);
+bool claims_waiting(struct engine *e); /* is there a task that could be claimed right now? */
+#define CLAIMS_AHEAD 512u              /* claims beyond the number of workers, */
+#define CLAIMS_AHEAD_MAX 4096u         /* and of tasks whose end somebody waits for */
+
 /* attempts.c */
-void attempts_dispatch(struct engine *e);
-bool attempts_waiting(struct engine *e);                        /* is there a task that could be claimed right now? */
+#define FAR_US (INT64_MAX / 2000)                               /* a limit that lies further ahead needs no timer */
 bool attempt_report(struct engine *e, struct attempt *attempt); /* false: no room in this batch: again later */
 void attempt_release(struct engine *e, struct attempt *attempt);
-#define CLAIMS_AHEAD 512u      /* claims beyond the number of workers, */
-#define CLAIMS_AHEAD_MAX 4096u /* and of tasks whose end somebody waits for */
 void attempt_fire(struct engine *e, struct live *live, enum cancel_reason reason);
-void attempt_arm_limit(struct engine *e, const struct entry *entry); /* its time limit or its deadline, whichever is next */
+void attempt_arm_limit(struct engine *e,
+                       const struct entry *entry); /* its time limit or its deadline, whichever is next */
 
 /* observe.c */
+void observe_claim(struct engine *e, const struct attempt *attempt, const struct entry *entry);
 void observe_change(struct engine *e, const struct change *change, const struct entry *entry); /* it is durable */
 /* Recovery: the entry's last attempt had started and was cut off.  Before the row is changed. */
 void observe_cut_off(struct engine *e, const struct entry *entry, struct task_outcome *outcome);

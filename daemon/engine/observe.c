@@ -1,5 +1,5 @@
 /* What telemetry is told of a change once it is durable: metrics, and spans of submissions and attempts.
- * Called by batch.c (after a commit) and recovery.c (attempts that a crash cut off).  Thread: the engine's, or the
+ * Called by batch.c (after a commit), claims.c (a claim that is not written) and recovery.c (attempts that a crash cut off).  Thread: the engine's, or the
  * starting one during recovery. */
 #include "base/clock.h"
 #include "engine/internal.h"
@@ -17,11 +17,11 @@ static struct metric_attempt metric_of(const struct engine *e, const struct atte
 }
 
 /* What is repeated after it was cut off was due before its first attempt: no wait that would mean anything. */
-static void attempt_claimed(struct engine *e, const struct change *change, const struct entry *entry)
+void observe_claim(struct engine *e, const struct attempt *attempt, const struct entry *entry)
 {
     if (entry->lost)
         return;
-    struct metric_attempt metric = metric_of(e, change->claim, e->now_us);
+    struct metric_attempt metric = metric_of(e, attempt, e->now_us);
     metrics_note_wait(e->options.metrics, &metric, e->now_us - entry->run_at_us);
 }
 
@@ -71,7 +71,7 @@ void observe_change(struct engine *e, const struct change *change, const struct 
     if (change->report)
         attempt_ended(e, change, entry);
     if (change->claim)
-        attempt_claimed(e, change, entry);
+        observe_claim(e, change->claim, entry);
     if (task_state_final((enum task_state)entry->state))
         metrics_note_finished(e->options.metrics, tenant, (enum task_state)entry->state);
 }
@@ -82,12 +82,13 @@ void observe_cut_off(struct engine *e, const struct entry *entry, struct task_ou
     if (!e->options.spans || e->store->ops->load(e->store, &entry->id, 1, &record) != STORE_OK || !record.spec)
         return;
     const struct task_type *type = scheduler_lane(&e->scheduler, entry)->type;
+    bool marked = entry->live && entry->live->started_us; /* the row did not tell of it yet */
     struct span_attempt span = {.spec = record.spec,
                                 .outcome = outcome,
-                                .number = record.status.attempt,
+                                .number = entry->attempt,
                                 .own_trace = type && type->own_trace,
                                 .lost = true,
-                                .started_us = record.status.started_us,
+                                .started_us = marked ? entry->live->started_us : record.status.started_us,
                                 .finished_us = e->now_us};
     if (span.started_us)
         spans_attempt(e->options.spans, &span);

@@ -139,10 +139,62 @@ static void recover_running(struct engine *e, struct entry *entry, bool used_up)
     if (event == TASK_EVENT_CANCEL)
         change->outcome = task_outcome_failure(ERROR_TYPE_CANCELED, SLICE_LITERAL("canceled while it ran"));
     if (event == TASK_EVENT_LOST)
-        batch_keep_attempt(change, &(struct task_attempt){.number = entry->attempt, .finished_us = e->now_us});
+        batch_keep_attempt(change, &(struct task_attempt){.number = entry->attempt,
+                                                          .started_us = entry->live ? entry->live->started_us : 0,
+                                                          .finished_us = e->now_us});
     if (event != TASK_EVENT_RELEASED && was_started(e, entry))
         observe_cut_off(e, entry, change->outcome);
     e->stats.attempts_lost += event == TASK_EVENT_LOST || event == TASK_EVENT_GAVE_UP;
+}
+
+static int commit_some(struct engine *e, char *error, size_t error_size)
+{
+    batch_commit(e);
+    if (atomic_load(&e->store_ok))
+        return 0;
+    (void)snprintf(error, error_size, "the store refuses to record the attempts that were cut off: is the disk full?");
+    return -1;
+}
+
+/* Rows that tell of a claim. */
+static int recover_claimed(struct engine *e, char *error, size_t error_size)
+{
+    uint32_t next;
+    for (uint32_t at = e->recovering; at != ENTRY_NONE; at = next) {
+        struct entry *entry = entries_at(&e->entries, at);
+        next = entry->next;
+        bool used_up = entry->prev == 0;
+        entry->next = entry->prev = ENTRY_NONE;
+        recover_running(e, entry, used_up);
+        if ((batch_full(e, CHANGES_OF_AN_END) || next == ENTRY_NONE) && commit_some(e, error, error_size) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* Marks of attempts that no row tells of: claims.c leaves none unwritten of a task whose last life it would be. */
+static int recover_marked(struct engine *e, char *error, size_t error_size)
+{
+    unsigned n = 0;
+    const struct started_mark *marks = e->marks ? started_found(e->marks, &n) : NULL;
+    for (unsigned i = 0; i < n; i++) {
+        struct entry *entry = entries_find(&e->entries, (struct task_id){marks[i].hi, marks[i].lo});
+        uint32_t attempt = atomic_load_explicit(&marks[i].attempt, memory_order_relaxed);
+        if (!entry || entry->state != TASK_QUEUED || entry->attempt + 1 != attempt)
+            continue;
+        struct live *live = entry_live(e, entry);
+        if (!live) {
+            (void)snprintf(error, error_size, "out of memory");
+            return -1;
+        }
+        (void)batch_touch(e, entry); /* as its row is */
+        task_claim(e, entry);
+        live->started_us = marks[i].started_us;
+        recover_running(e, entry, false);
+        if (batch_full(e, CHANGES_OF_AN_END) && commit_some(e, error, error_size) < 0)
+            return -1;
+    }
+    return commit_some(e, error, error_size);
 }
 
 int engine_recover(struct engine *e, char *error, size_t error_size)
@@ -170,22 +222,8 @@ int engine_recover(struct engine *e, char *error, size_t error_size)
                        r.out_of_memory ? "out of memory" : "the store cannot be read");
         return -1;
     }
-    uint32_t next;
-    for (uint32_t at = e->recovering; at != ENTRY_NONE; at = next) {
-        struct entry *entry = entries_at(&e->entries, at);
-        next = entry->next;
-        bool used_up = entry->prev == 0;
-        entry->next = entry->prev = ENTRY_NONE;
-        recover_running(e, entry, used_up);
-        if (batch_full(e, CHANGES_OF_AN_END) || next == ENTRY_NONE) {
-            batch_commit(e);
-            if (!atomic_load(&e->store_ok)) {
-                (void)snprintf(error, error_size,
-                               "the store refuses to record the attempts that were cut off: is the disk full?");
-                return -1;
-            }
-        }
-    }
+    if (recover_claimed(e, error, error_size) < 0 || recover_marked(e, error, error_size) < 0)
+        return -1;
     if (r.waiting)
         LOG_NOTICE("recovered the unfinished tasks", LOG_NUMBER("tasks", r.waiting), LOG_NUMBER("claimed", r.lost),
                    LOG_NUMBER("lost_attempts", e->stats.attempts_lost),

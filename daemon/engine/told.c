@@ -130,9 +130,9 @@ void told_fill(struct live *live, struct change *change)
 
 void told_written(struct engine *e, struct live *live)
 {
-    if (!live->told)
+    if (!live->told && !live->unwritten)
         return;
-    live->told = false;
+    live->told = live->unwritten = false;
     live->written_ns = e->now_ns;
     heap_clear(&e->writes, &live->write_slot);
     if (live->log.cap > GATHER_ENOUGH)
@@ -143,7 +143,7 @@ void told_written(struct engine *e, struct live *live)
 
 void told_again(struct engine *e, struct live *live)
 {
-    if (live->told)
+    if (live->told || live->unwritten)
         (void)heap_set(&e->writes, &live->write_slot, e->retry_ns);
 }
 

@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define MAGIC "satchel started 1"
+#define MAGIC "satchel started 2"
 #define BOOT_ID_SIZE 40
 #define BOOT_ID_FILE "/proc/sys/kernel/random/boot_id"
 
@@ -114,6 +114,12 @@ bool started_before(const struct started *started, struct task_id id, uint32_t a
             return true;
     }
     return false;
+}
+
+const struct started_mark *started_found(const struct started *started, unsigned *ret_n)
+{
+    *ret_n = started->n_found;
+    return started->found;
 }
 
 void started_begin(struct started *started)

@@ -46,7 +46,7 @@ bool attempt_run(struct attempt *attempt)
     int64_t start_ns = clock_mono_ns();
     attempt->started_us = clock_wall_us();
     attempt->end = ATTEMPT_FAILED;
-    started_set(attempt->mark, attempt->spec->id, attempt->number);
+    started_set(attempt->mark, attempt->spec->id, attempt->number, attempt->started_us);
     satchel_context *context = attempt_context_enter(attempt);
     if (context) {
         run_in(context, attempt);

@@ -90,6 +90,11 @@ struct attempt *take(int64_t ns)
     return attempt;
 }
 
+void set_mark(struct attempt *attempt)
+{
+    started_set(attempt->mark, attempt->spec->id, attempt->number, clock_wall_us());
+}
+
 void report(struct attempt *attempt, enum attempt_end end)
 {
     attempt->started_us = clock_wall_us();
@@ -221,6 +226,7 @@ static enum store_result load(struct store *store, const struct task_id *ids, si
     (void)store;
     (void)pthread_mutex_lock(&the_store->lock);
     bool busy = random_below(100) < the_store->busy_percent;
+    the_store->loads++;
     for (size_t i = 0; i < n; i++) {
         struct row *row = row_of(ids[i]);
         ret[i] = (struct task_record){0};
@@ -443,7 +449,7 @@ struct task_spec *make_spec(const char *tenant, const char *name)
 
 struct task_spec *make_tied(const char *tenant, const struct ties *ties)
 {
-    struct task_spec *spec = make(tenant, "work", ties);
+    struct task_spec *spec = make(tenant, ties->type ? ties->type : "work", ties);
     spec->max_lost = UINT16_MAX;
     return spec;
 }
@@ -509,7 +515,7 @@ static void on_fatal(void *arg, const char *why)
 }
 
 struct engine_options engine_test_options;
-int64_t engine_test_pause_ns;
+int64_t engine_test_pause_ns, engine_test_unwritten_ns;
 
 void start(void)
 {
@@ -517,6 +523,8 @@ void start(void)
     assert_int_equal(engine_new(&engine_test_options, &engine, error, sizeof error), 0);
     if (engine_test_pause_ns)
         engine->pause_ns = engine_test_pause_ns;
+    if (engine_test_unwritten_ns)
+        engine->unwritten_ns = engine_test_unwritten_ns;
     assert_int_equal(engine_start(engine, error, sizeof error), 0);
 }
 
@@ -565,7 +573,7 @@ int setup(void **state)
         .drain_us = 100000,
         .fatal = on_fatal,
     };
-    engine_test_pause_ns = 0;
+    engine_test_pause_ns = engine_test_unwritten_ns = 0;
     start();
     return 0;
 }

@@ -41,6 +41,7 @@ struct memory_store {
     int64_t retain_us; /* of set_limits */
     size_t max_log;
     uint64_t commits, writes, inserted, ended[TASK_STATE_COUNT];
+    unsigned loads; /* how often it was asked for tasks, however many at once */
 };
 
 struct registry { /* NULL as a registry: "work" and "one", which runs one at a time */
@@ -61,6 +62,7 @@ extern struct memory_store *the_store;
 extern const char *fatal_seen;
 extern struct engine_options engine_test_options; /* what start() uses; setup sets it */
 extern int64_t engine_test_pause_ns;              /* instead of the engine's own; 0: that */
+extern int64_t engine_test_unwritten_ns;          /* the same */
 
 int setup(void **state);
 int teardown(void **state);
@@ -68,7 +70,8 @@ void start(void);
 void stop(void);
 void stop_losing_all(void); /* the same, while every attempt that is still handed out is reported as lost */
 
-struct attempt *take(int64_t ns); /* the next attempt, or NULL when none comes in that time */
+struct attempt *take(int64_t ns);       /* the next attempt, or NULL when none comes in that time */
+void set_mark(struct attempt *attempt); /* as a worker does where marks are kept */
 void report(struct attempt *attempt, enum attempt_end end);
 void give_back(struct attempt *attempt); /* it never started */
 struct row *row_of(struct task_id id);   /* under the store's lock, or while the engine rests */
@@ -82,6 +85,7 @@ struct ties { /* of a spec that make_tied makes (a crash never uses up its lives
     const struct task_id *after;
     size_t n_after;
     const char *group, *after_group, *unique_key;
+    const char *type; /* NULL: "work" */
 };
 struct task_spec *make_tied(const char *tenant, const struct ties *ties);
 struct task_spec *make_spec(const char *tenant, const char *name);

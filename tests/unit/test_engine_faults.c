@@ -3,6 +3,8 @@
  * is not there, and all of the engine's counts return to nothing. */
 #include "engine_fixture.h"
 
+#include <unistd.h>
+
 #include "engine/internal.h"
 
 #define ROUND_NS INT64_C(20000000000)
@@ -117,8 +119,10 @@ static void end_one(unsigned at)
 static void work_a_little(void)
 {
     struct attempt *attempt;
-    while (n_in_hand < 4096 && (attempt = take(0)) != NULL)
+    while (n_in_hand < 4096 && (attempt = take(0)) != NULL) {
+        set_mark(attempt);
         in_hand[n_in_hand++] = attempt;
+    }
     while (n_in_hand && below(3))
         end_one(below(n_in_hand));
 }
@@ -221,6 +225,7 @@ static void round_of(uint64_t seed, unsigned refuse, unsigned busy, bool fenced,
     engine_test_options.hot_bytes = hot_bytes;
     engine_test_options.workers = 1 + (unsigned)(seed % 5);
     engine_test_pause_ns = 300000;
+    engine_test_unwritten_ns = (int64_t)seed * 200000;
     start();
     dice = the_store->random = seed;
     n_crowd = n_in_hand = 0;
@@ -311,9 +316,37 @@ static void test_stops_and_starts(void **state)
     engine = NULL;
 }
 
+static char folder[] = "/tmp/satchel-faults-XXXXXX";
+static char marks[64];
+
+static int make_folder(void **state)
+{
+    (void)state;
+    if (!mkdtemp(folder))
+        return -1;
+    (void)snprintf(marks, sizeof marks, "%s/started", folder);
+    return 0;
+}
+
+static int remove_folder(void **state)
+{
+    (void)state;
+    (void)unlink(marks);
+    return rmdir(folder);
+}
+
+/* Claims that only marks tell of take part. */
+static int setup_marks(void **state)
+{
+    (void)unlink(marks);
+    (void)setup(state);
+    engine_test_options.started_path = marks;
+    return 0;
+}
+
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup_marks, teardown)
     const struct CMUnitTest tests[] = {
         TEST(test_a_sound_store),
         TEST(test_batches_refused_at_random),
@@ -322,5 +355,5 @@ int main(void)
         TEST(test_others_change_rows),
         TEST(test_stops_and_starts),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

@@ -45,10 +45,10 @@ static void test_only_what_had_started_is_found(void **state)
     struct task_id ran = {1, 10}, claimed = {2, 20}, ended = {3, 30};
     struct started *started = reopen(NULL, 4);
     started_begin(started);
-    started_set(started_take(started), ran, 3);
+    started_set(started_take(started), ran, 3, 1000);
     assert_non_null(started_take(started)); /* claimed, never started */
     struct started_mark *mark = started_take(started);
-    started_set(mark, ended, 1);
+    started_set(mark, ended, 1, 1000);
     started_give(started, mark);
     started = reopen(started, 4);
     assert_true(started_before(started, ran, 3));
@@ -69,7 +69,7 @@ static void test_the_number_of_marks_may_change(void **state)
     struct started *started = reopen(NULL, 100);
     started_begin(started);
     for (unsigned i = 0; i < 100; i++)
-        started_set(started_take(started), (struct task_id){i + 1, i}, 1);
+        started_set(started_take(started), (struct task_id){i + 1, i}, 1, 1000);
     assert_null(started_take(started));
     started = reopen(started, 2);
     for (unsigned i = 0; i < 100; i++)
