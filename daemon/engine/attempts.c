@@ -28,7 +28,7 @@ void attempt_fire(struct engine *e, struct live *live, enum cancel_reason reason
 
 void attempt_arm_limit(struct engine *e, const struct entry *entry)
 {
-    struct live *live = entry->live;
+    struct live *live = entry_live_known(entry);
     int64_t until_ns = live->timeout_ns, left_us = entry->give_up_us - e->now_us;
     live->at_limit = CANCEL_TIMEOUT;
     if (entry->give_up_us && left_us < FAR_US && e->now_ns + left_us * 1000 < until_ns) {
@@ -102,7 +102,7 @@ static void run_list_remove(struct engine *e, struct live *live)
 /* The slot is free again, whatever the store says of the end. */
 static void free_slot(struct engine *e, struct entry *entry, struct attempt *attempt)
 {
-    struct live *live = entry->live;
+    struct live *live = entry_live_known(entry);
     scheduler_end(&e->scheduler, entry, live->expected_ns, attempt->run_ns, attempt->started_us != 0);
     heap_clear(&e->limits, &live->limit_slot);
     attempt->slot = (uint32_t)live->reason;

@@ -53,36 +53,37 @@ void task_set_state(struct engine *e, struct entry *entry, enum task_state state
 
 struct live *entry_live(struct engine *e, struct entry *entry)
 {
-    if (entry->live)
-        return entry->live;
+    struct live *live = entry_live_get(entry);
+    if (live)
+        return live;
     if (!heap_reserve(&e->limits, e->limits.n + 1) || !heap_reserve(&e->writes, e->writes.n + 1))
         return NULL;
-    struct live *live = calloc(1, sizeof *live);
+    live = calloc(1, sizeof *live);
     if (!live)
         return NULL;
-    live->entry = entry->self;
+    live->entry = entry_index(entry);
     live->progress = -1;
     live->version = ++e->version;
-    entry->live = live;
+    entry_set_live(entry, live);
     return live;
 }
 
 static void free_live(struct engine *e, struct entry *entry)
 {
-    struct live *live = entry->live;
+    struct live *live = entry_live_get(entry);
     if (!live)
         return;
     heap_clear(&e->limits, &live->limit_slot);
     told_release(e, live);
     satchel_cancel_unref(live->cancel);
+    entry_set_live(entry, NULL);
     free(live);
-    entry->live = NULL;
 }
 
 /* What the row lacks stays here until it is written: while a batch is under way, and where it refused an attempt's end. */
 void entry_live_release(struct engine *e, struct entry *entry)
 {
-    const struct live *live = entry->live;
+    const struct live *live = entry_live_get(entry);
     bool lacks = entry->change || entry->state == TASK_RUNNING;
     if (live && !lacks && !live->running && !live->waiters && !live->links)
         free_live(e, entry);
@@ -90,11 +91,12 @@ void entry_live_release(struct engine *e, struct entry *entry)
 
 void entry_cool(struct engine *e, struct entry *entry)
 {
-    if (!entry->spec)
+    struct task_spec *spec = entry_spec(entry);
+    if (!spec)
         return;
-    e->hot_bytes -= entry->spec->size;
-    task_spec_unref(entry->spec);
-    entry->spec = NULL;
+    e->hot_bytes -= spec->size;
+    task_spec_unref(spec);
+    entry_set_spec(entry, NULL);
 }
 
 void entry_drop(struct engine *e, struct entry *entry)
@@ -113,6 +115,7 @@ void entry_drop(struct engine *e, struct entry *entry)
 
 struct task_status entry_status(const struct engine *e, const struct entry *entry)
 {
+    const struct live *live = entry_live_get(entry);
     struct task_status status = {
         .state = (enum task_state)entry->state,
         .attempt = entry->attempt,
@@ -120,8 +123,8 @@ struct task_status entry_status(const struct engine *e, const struct entry *entr
         .failures = entry->failures,
         .cancel_requested = entry->cancel_requested,
         .run_at_us = entry->run_at_us,
-        .started_us = entry->live ? entry->live->started_us : 0,
-        .progress = entry->live ? entry->live->progress : -1,
+        .started_us = live ? live->started_us : 0,
+        .progress = live ? live->progress : -1,
     };
     if (task_state_final(status.state)) /* the turn's clock may lie behind the worker's */
         status.finished_us = e->now_us > status.started_us ? e->now_us : status.started_us;
@@ -151,8 +154,9 @@ struct change *batch_touch(struct engine *e, struct entry *entry)
     struct change *change = batch_add_row(e, entry->id);
     if (!change)
         return NULL;
-    change->entry = entry->self;
-    bool unwritten = entry->live && entry->live->unwritten;
+    change->entry = entry_index(entry);
+    const struct live *live = entry_live_get(entry);
+    bool unwritten = live && live->unwritten;
     change->row.expect_state = unwritten ? TASK_QUEUED : (enum task_state)entry->state;
     change->row.expect_attempt = unwritten ? entry->attempt - 1 : entry->attempt;
     change->before = (struct before){
@@ -167,16 +171,16 @@ struct change *batch_touch(struct engine *e, struct entry *entry)
         .run_at_us = entry->run_at_us,
         .give_up_us = entry->give_up_us,
     };
-    entry->change = (uint32_t)e->n_changes;
+    entry->change = (uint16_t)e->n_changes;
     return change;
 }
 
 struct change *batch_begin(struct engine *e, struct entry *entry, enum store_change_kind kind)
 {
     struct change *change = batch_add_row(e, entry->id); /* room was checked */
-    change->entry = entry->self;
+    change->entry = entry_index(entry);
     change->row.kind = kind;
-    entry->change = (uint32_t)e->n_changes;
+    entry->change = (uint16_t)e->n_changes;
     return change;
 }
 
@@ -271,12 +275,13 @@ void task_claim(struct engine *e, struct entry *entry)
 static void fill_row(struct engine *e, struct change *change)
 {
     struct entry *entry = entries_at(&e->entries, change->entry);
+    struct live *live = entry_live_get(entry);
     change->row.status = entry_status(e, entry);
     change->row.outcome = change->outcome;
-    if (entry->live)
-        told_fill(entry->live, change);
+    if (live)
+        told_fill(live, change);
     if (change->row.kind == STORE_INSERT) {
-        change->row.spec = entry->spec;
+        change->row.spec = entry_spec(entry);
         change->row.size = entry->size;
     }
 }
@@ -297,15 +302,15 @@ static void answer_calls(struct engine *e, struct change *change, struct entry *
 
 static void remember(struct engine *e, struct change *change, struct entry *entry)
 {
+    struct task_spec *spec = entry_spec(entry);
+    const struct live *live = entry_live_get(entry);
     e->stats.finished[entry->state]++;
     scheduler_lane(&e->scheduler, entry)->tenant->finished[entry->state]++;
-    if (!entry->spec)
+    if (!spec)
         return;
-    struct task_record record = {.spec = entry->spec,
-                                 .status = change->row.status,
-                                 .outcome = change->outcome,
-                                 .note = entry->live ? entry->live->note : NULL};
-    recent_put(e->recent, &record, entry->live && entry->live->waiters);
+    struct task_record record = {
+        .spec = spec, .status = change->row.status, .outcome = change->outcome, .note = live ? live->note : NULL};
+    recent_put(e->recent, &record, live && live->waiters);
 }
 
 static bool is_cold(const struct engine *e, const struct entry *entry)
@@ -318,6 +323,7 @@ static bool is_cold(const struct engine *e, const struct entry *entry)
 static void effect(struct engine *e, struct change *change, struct attempt ***dispatch)
 {
     struct entry *entry = entries_at(&e->entries, change->entry);
+    struct live *live = entry_live_get(entry);
     entry->change = 0;
     if (change->row.kind == STORE_INSERT) {
         e->stats.submitted++;
@@ -328,11 +334,11 @@ static void effect(struct engine *e, struct change *change, struct attempt ***di
         **dispatch = change->claim;
         *dispatch = (struct attempt **)&change->claim->mail.next;
     }
-    if (change->fire && entry->live && entry->live->running)
-        attempt_fire(e, entry->live, change->fire);
+    if (change->fire && live && live->running)
+        attempt_fire(e, live, change->fire);
     bool final = task_state_final((enum task_state)entry->state);
-    if (entry->live)
-        told_written(e, entry->live);
+    if (live)
+        told_written(e, live);
     if (final)
         remember(e, change, entry); /* before the answers: a poll that follows one must find it */
     answer_calls(e, change, entry);
@@ -352,7 +358,7 @@ static void effect(struct engine *e, struct change *change, struct attempt ***di
 /* A claim that will not be dispatched after all. */
 static void withdraw_claim(struct engine *e, struct change *change, struct entry *entry)
 {
-    struct live *live = entry->live;
+    struct live *live = entry_live_known(entry);
     scheduler_end(&e->scheduler, entry, live->expected_ns, 0, false);
     e->in_flight--;
     e->in_flight_ns -= live->ahead_ns;
@@ -385,8 +391,9 @@ static void fenced(struct engine *e, struct change *change)
     entry->change = 0;
     if (change->claim)
         withdraw_claim(e, change, entry);
-    if (entry->live && entry->live->running) {
-        attempt_fire(e, entry->live, CANCEL_SHUTDOWN); /* its report comes back here and ends the entry */
+    struct live *live = entry_live_get(entry);
+    if (live && live->running) {
+        attempt_fire(e, live, CANCEL_SHUTDOWN); /* its report comes back here and ends the entry */
         return;
     }
     waiters_dismiss(e, entry);
@@ -453,9 +460,10 @@ static void put_back(struct engine *e, struct change *change, enum engine_result
     entry->ties = change->before.ties;
     task_set_state(e, entry, (enum task_state)change->before.state, false);
     task_requeue(e, entry, true);
-    if (entry->live) {
-        entry->live->unwritten = change->before.unwritten;
-        told_again(e, entry->live);
+    struct live *live = entry_live_get(entry);
+    if (live) {
+        live->unwritten = change->before.unwritten;
+        told_again(e, live);
     }
     entry_live_release(e, entry);
     if (change->report) { /* the attempt has ended all the same: report it again later */

@@ -58,8 +58,8 @@ static struct task_spec *spec_of(const struct engine *e, const struct task_spec 
 static struct task_spec *ended_spec(struct engine *e, const struct entry *entry)
 {
     struct task_record record = {0};
-    if (entry->spec)
-        return task_spec_ref(entry->spec);
+    if (entry_spec(entry))
+        return task_spec_ref(entry_spec(entry));
     if (e->store->ops->load(e->store, &entry->id, 1, &record) != STORE_OK)
         return NULL;
     struct task_spec *spec = task_spec_ref(record.spec);
@@ -82,7 +82,7 @@ void callback_add(struct engine *e, struct entry *entry)
     uint32_t end = entry->change;
     struct change *change = batch_begin(e, callback, STORE_INSERT); /* room was kept: CHANGES_OF_AN_END */
     change->row.with = &e->changes[end - 1].row;
-    callback->spec = spec;
+    entry_set_spec(callback, spec);
     callback->size = admission_code(spec->size);
     e->hot_bytes += spec->size;
     callback->priority = spec->priority < PRIORITIES ? spec->priority : PRIORITIES - 1;

@@ -25,11 +25,12 @@ void call_answer(struct engine *e, struct engine_call *call, enum engine_result 
 void call_answer_entry(struct engine *e, struct engine_call *call, struct entry *entry, struct task_outcome *outcome)
 {
     enum engine_result result = call->not_unique ? ENGINE_NOT_UNIQUE : call->replayed ? ENGINE_REPLAYED : ENGINE_OK;
-    if (entry->spec) {
-        call->record.spec = task_spec_ref(entry->spec);
+    const struct live *live = entry_live_get(entry);
+    if (entry_spec(entry)) {
+        call->record.spec = task_spec_ref(entry_spec(entry));
         call->record.status = entry_status(e, entry);
         call->record.outcome = task_outcome_ref(outcome);
-        call->record.note = entry->live ? blob_ref(entry->live->note) : NULL;
+        call->record.note = live ? blob_ref(live->note) : NULL;
     } else if (e->store->ops->load(e->store, &entry->id, 1, &call->record) != STORE_OK || !call->record.spec) {
         result = ENGINE_NOT_LIVE;
     }
@@ -58,7 +59,8 @@ static enum store_result load_task(struct engine *e, struct task_id id, struct t
 {
     enum store_result result = e->store->ops->load(e->store, &id, 1, ret);
     const struct entry *entry = entries_find(&e->entries, id);
-    if (result == STORE_OK && ret->spec && entry && entry->live && entry->live->unwritten)
+    const struct live *live = entry ? entry_live_get(entry) : NULL;
+    if (result == STORE_OK && ret->spec && live && live->unwritten)
         ret->status = entry_status(e, entry);
     return result;
 }
@@ -192,8 +194,8 @@ static enum engine_result join_tree(struct engine *e, struct task_spec *spec)
     struct entry *entry = entries_find(&e->entries, spec->parent);
     struct task_record record = {0};
     enum store_result found = STORE_OK;
-    if (entry && entry->spec)
-        record.spec = task_spec_ref(entry->spec);
+    if (entry && entry_spec(entry))
+        record.spec = task_spec_ref(entry_spec(entry));
     else
         found = e->store->ops->load(e->store, &spec->parent, 1, &record);
     enum engine_result result = found == STORE_OK ? ENGINE_NO_PARENT : ENGINE_STORE_FAILED;
@@ -245,7 +247,7 @@ static void enter(struct engine *e, struct engine_call *call, struct entry *entr
         change->row.fingerprint = call->fingerprint;
         change->row.key_expires_us = e->now_us + KEY_LIFE_US;
     }
-    entry->spec = spec;
+    entry_set_spec(entry, spec);
     call->spec = NULL;
     e->hot_bytes += spec->size;
     entry->priority = spec->priority < PRIORITIES ? spec->priority : PRIORITIES - 1;
@@ -386,7 +388,7 @@ static void start_again(struct engine *e, struct engine_call *call, struct entry
     change->row.expect_state = record.status.state;
     change->row.expect_attempt = record.status.attempt;
     change->row.clear_outcome = true;
-    entry->spec = record.spec;
+    entry_set_spec(entry, record.spec);
     e->hot_bytes += record.spec->size;
     if (record.status.attempt) /* the row will tell of another one */
         batch_keep_attempt(change, &(struct task_attempt){.number = record.status.attempt,

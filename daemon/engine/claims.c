@@ -30,7 +30,8 @@
 
 static bool is_waited_for(const struct engine *e, const struct entry *entry)
 {
-    if (entry->live && entry->live->waiters)
+    const struct live *live = entry_live_get(entry);
+    if (live && live->waiters)
         return true;
     const struct engine_call *call = entry->change ? e->changes[entry->change - 1].calls : NULL;
     return call && call->wait_until_ns > e->now_ns;
@@ -69,7 +70,7 @@ static size_t choose_cold(const struct engine *e, const struct entry *entry, str
     while (entry->next != ENTRY_NONE && n < LOAD_TOGETHER) {
         entry = entries_at(&e->entries, entry->next);
         bytes += admission_bytes(entry->size);
-        if (entry->spec || bytes > LOAD_BYTES)
+        if (entry_spec(entry) || bytes > LOAD_BYTES)
             break;
         ids[n++] = entry->id;
     }
@@ -78,7 +79,7 @@ static size_t choose_cold(const struct engine *e, const struct entry *entry, str
 
 static void warm(struct engine *e, struct entry *entry, const struct task_record *record)
 {
-    entry->spec = task_spec_ref(record->spec);
+    entry_set_spec(entry, task_spec_ref(record->spec));
     entry->failures = record->status.failures;
     if (record->outcome && entry->before == ERROR_TYPE_NONE)
         entry->before = (uint8_t)record->outcome->error;
@@ -88,7 +89,7 @@ static void warm(struct engine *e, struct entry *entry, const struct task_record
 /* False: it is out of its queue, or claims rest for a moment, where the store can be read again soon. */
 static bool make_hot(struct engine *e, struct entry *entry)
 {
-    if (entry->spec)
+    if (entry_spec(entry))
         return true;
     struct task_id ids[LOAD_TOGETHER];
     struct task_record records[LOAD_TOGETHER] = {0};
@@ -103,7 +104,7 @@ static bool make_hot(struct engine *e, struct entry *entry)
         batch_pause(e);
         return false;
     }
-    if (!entry->spec) {
+    if (!entry_spec(entry)) {
         char id[TASK_ID_TEXT_SIZE];
         task_id_format(entry->id, id);
         LOG_ERROR("a queued task cannot be read from the store; it is left there until the next start",
@@ -120,7 +121,7 @@ static bool make_hot(struct engine *e, struct entry *entry)
 static void set_limit(struct engine *e, const struct entry *entry, struct attempt *attempt)
 {
     const struct task_spec *spec = attempt->spec;
-    struct live *live = entry->live;
+    struct live *live = entry_live_known(entry);
     int64_t timeout_us = spec->timeout_us ? spec->timeout_us : attempt->type->timeout_us;
     int64_t limit_us = timeout_us ? e->now_us + timeout_us : 0;
     live->timeout_ns = timeout_us && timeout_us < FAR_US ? e->now_ns + timeout_us * 1000 : INT64_MAX;
@@ -138,7 +139,7 @@ static struct attempt *attempt_new(struct engine *e, struct entry *entry, const 
         free(attempt);
         return NULL;
     }
-    attempt->spec = task_spec_ref(entry->spec);
+    attempt->spec = task_spec_ref(entry_spec(entry));
     attempt->type = type;
     (void)registry_ref(type->registry); /* it runs with what it began with, whatever is reloaded */
     attempt->number = entry->attempt + 1;
@@ -172,8 +173,9 @@ static void run_list_add(struct engine *e, struct live *live)
 static void fail_unknown(struct engine *e, struct entry *entry)
 {
     char text[160];
-    (void)snprintf(text, sizeof text, "task type %.*s is not configured on this node any more",
-                   (int)entry->spec->name.len, entry->spec->name.data);
+    struct slice name = entry_spec(entry)->name;
+    (void)snprintf(text, sizeof text, "task type %.*s is not configured on this node any more", (int)name.len,
+                   name.data);
     if (task_move(e, entry, TASK_EVENT_FAILED))
         e->changes[entry->change - 1].outcome = task_outcome_failure(ERROR_TYPE_UNKNOWN_TASK, slice_str(text));
 }
@@ -184,8 +186,8 @@ static void fail_unknown(struct engine *e, struct entry *entry)
 static bool may_stay_unwritten(const struct engine *e, const struct entry *entry, const struct attempt *attempt,
                                int64_t expected_ns)
 {
-    return !entry->change && !entry->live->waiters && attempt->mark && expected_ns <= SHORT_NS && entry->lost == 0 &&
-           attempt->spec->max_lost > 0 && !(entry->ties & ENTRY_UNIQUE_START) && !e->held &&
+    return !entry->change && !entry_live_known(entry)->waiters && attempt->mark && expected_ns <= SHORT_NS &&
+           entry->lost == 0 && attempt->spec->max_lost > 0 && !(entry->ties & ENTRY_UNIQUE_START) && !e->held &&
            atomic_load_explicit(&e->store_ok, memory_order_relaxed);
 }
 
@@ -197,7 +199,7 @@ static struct attempt *claim(struct engine *e, struct entry *entry, const struct
         batch_pause(e);
         return NULL;
     }
-    struct live *live = entry->live;
+    struct live *live = entry_live_known(entry);
     int64_t expected_ns = scheduler_expected_ns(&e->scheduler, entry);
     live->expected_ns = scheduler_start(&e->scheduler, entry);
     live->ahead_ns = expected_ns == INT64_MAX ? AHEAD_NS : live->expected_ns; /* nothing is to wait behind it */
@@ -208,7 +210,7 @@ static struct attempt *claim(struct engine *e, struct entry *entry, const struct
         (void)task_move(e, entry, TASK_EVENT_CLAIMED); /* a queued task, and room was checked */
     live->started_us = e->now_us;
     if (entry->give_up_us)
-        entry->give_up_us = entry->spec->deadline_us; /* it has started: only the deadline counts from now on */
+        entry->give_up_us = entry_spec(entry)->deadline_us; /* it has started: only the deadline counts from now on */
     entry->spans = 0;
     set_limit(e, entry, attempt);
     run_list_add(e, live);

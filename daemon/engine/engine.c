@@ -321,17 +321,17 @@ void engine_free(struct engine *e)
         next = (struct attempt *)e->held->mail.next;
         attempt_release(e, e->held);
     }
-    for (size_t i = 0; i < e->entries.n_segments; i++)
-        for (size_t k = 0; k < SEGMENT_ENTRIES; k++) {
-            struct entry *entry = &e->entries.segments[i][k];
-            task_spec_unref(entry->spec);
-            if (entry->live) {
-                told_release(e, entry->live);
-                satchel_cancel_unref(entry->live->cancel);
-                links_free(entry->live);
-            }
-            free(entry->live);
+    for (uint32_t i = 0; i < e->entries.n_used; i++) {
+        struct entry *entry = entries_at(&e->entries, i);
+        struct live *live = entry_live_get(entry);
+        task_spec_unref(entry_spec(entry));
+        if (live) {
+            told_release(e, live);
+            satchel_cancel_unref(live->cancel);
+            links_free(live);
         }
+        free(live);
+    }
     groups_release(&e->groups);
     scheduler_release(&e->scheduler);
     holds_release(&e->holds);

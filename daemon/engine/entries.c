@@ -23,11 +23,6 @@ void entries_release(struct entries *table)
     *table = (struct entries){0};
 }
 
-struct entry *entries_at(const struct entries *table, uint32_t index)
-{
-    return &table->segments[index / SEGMENT_ENTRIES][index % SEGMENT_ENTRIES];
-}
-
 static size_t hash_of(struct task_id id)
 {
     uint64_t x = id.lo ^ id.hi * 0x9e3779b97f4a7c15ULL;
@@ -60,36 +55,48 @@ static bool add_segment(struct entries *table)
     if ((n + 1) * SEGMENT_ENTRIES >= ENTRY_NONE)
         return false;
     if ((n & (n - 1)) == 0) { /* a full power of two: double the directory */
-        struct entry **segments = realloc(table->segments, (n ? n * 2 : 1) * sizeof(struct entry *));
+        struct segment **segments = realloc(table->segments, (n ? n * 2 : 1) * sizeof(struct segment *));
         if (!segments)
             return false;
         table->segments = segments;
     }
-    struct entry *segment = calloc(SEGMENT_ENTRIES, sizeof *segment);
+    struct segment *segment = calloc(1, sizeof *segment);
     if (!segment)
         return false;
+    segment->number = (uint32_t)n;
     table->segments[table->n_segments++] = segment;
-    for (uint32_t i = SEGMENT_ENTRIES; i-- > 0;) {
-        segment[i].self = (uint32_t)n * SEGMENT_ENTRIES + i;
-        segment[i].next = table->free_head;
-        table->free_head = segment[i].self;
-    }
     return true;
+}
+
+/* One that was used before, since it lies in some cache; else the next one. */
+static struct entry *take_free(struct entries *table)
+{
+    struct entry *entry;
+    if (table->free_head != ENTRY_NONE) {
+        entry = entries_at(table, table->free_head);
+        table->free_head = entry->next;
+        return entry;
+    }
+    if (table->n_used == table->n_segments * SEGMENT_ENTRIES && !add_segment(table))
+        return NULL;
+    entry = entries_at(table, table->n_used);
+    entry->place = table->n_used++ % SEGMENT_ENTRIES;
+    return entry;
 }
 
 struct entry *entries_add(struct entries *table, struct task_id id)
 {
-    if (table->free_head == ENTRY_NONE && !add_segment(table))
-        return NULL;
     if ((table->count + 1) * 4 > (table->slot_mask + 1) * 3 && !grow_slots(table))
         return NULL;
-    struct entry *entry = entries_at(table, table->free_head);
-    table->free_head = entry->next;
-    *entry = (struct entry){.id = id, .self = entry->self, .next = ENTRY_NONE, .prev = ENTRY_NONE, .lane = ENTRY_NONE};
+    struct entry *entry = take_free(table);
+    if (!entry)
+        return NULL;
+    *entry =
+        (struct entry){.id = id, .place = entry->place, .next = ENTRY_NONE, .prev = ENTRY_NONE, .lane = ENTRY_NONE};
     size_t at = hash_of(id) & table->slot_mask;
     while (table->slots[at])
         at = (at + 1) & table->slot_mask;
-    table->slots[at] = entry->self + 1;
+    table->slots[at] = entry_index(entry) + 1;
     table->count++;
     return entry;
 }
@@ -123,5 +130,5 @@ void entries_remove(struct entries *table, struct entry *entry)
     table->count--;
     entry->id = (struct task_id){0, 0};
     entry->next = table->free_head;
-    table->free_head = entry->self;
+    table->free_head = entry_index(entry);
 }

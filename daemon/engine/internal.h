@@ -30,6 +30,7 @@ struct engine_mail { /* the common start of struct engine_call, struct attempt, 
 
 /* What a running or waited-for task has beyond its entry. */
 struct live {
+    struct live_head head; /* first: read through entry_spec */
     uint32_t entry;
     struct engine_call *waiters;
     bool running; /* an attempt is with the pool */
@@ -81,6 +82,8 @@ struct change {
 #define BATCH_TIMERS 1024u
 #define BATCH_CLAIMS 1024u
 #define BATCH_CHANGES (BATCH_MESSAGES + BATCH_TIMERS + BATCH_CLAIMS + 64u)
+_Static_assert(BATCH_CHANGES <= UINT16_MAX, "an entry tells which change is its own in 16 bits");
+_Static_assert(offsetof(struct live, head) == 0, "entry_spec finds it there");
 
 struct engine {
     struct engine_options options;

@@ -33,13 +33,19 @@ struct links {
 
 /* ---- one task's links ---- */
 
+static struct links *links_get(const struct entry *entry) /* NULL: it has none */
+{
+    const struct live *live = entry_live_get(entry);
+    return live ? live->links : NULL;
+}
+
 static struct links *links_of(struct engine *e, struct entry *entry)
 {
     struct live *live = entry_live(e, entry);
     if (!live)
         return NULL;
     if (!live->links && (live->links = calloc(1, sizeof *live->links)))
-        live->links->entry = entry->self;
+        live->links->entry = entry_index(entry);
     return live->links;
 }
 
@@ -77,10 +83,10 @@ static void break_links(struct links *links, struct task_id culprit, enum task_s
 static void release_unneeded(struct engine *e, uint32_t index)
 {
     struct entry *entry = entries_at(&e->entries, index);
-    struct links *links = entry->live ? entry->live->links : NULL;
+    struct links *links = links_get(entry);
     if (!links || links->successors || links->predecessors || links->cohort || links->is_ready)
         return;
-    links_free(entry->live);
+    links_free(entry_live_get(entry));
     entry_live_release(e, entry);
 }
 
@@ -170,7 +176,7 @@ static int tie_waits(struct engine *e, struct entry *entry, const struct task_sp
     if (links->broken)
         make_ready(e, links);
     else if (!links->pending)
-        release_unneeded(e, entry->self);
+        release_unneeded(e, entry_index(entry));
     return 0;
 }
 
@@ -178,7 +184,7 @@ int links_tie(struct engine *e, struct entry *entry, const struct task_spec *spe
 {
     int err = tie_waits(e, entry, spec, recovering, ret_fault);
     if (err == 0 && spec->group.len)
-        err = groups_join(&e->groups, spec->tenant, spec->group, entry->self);
+        err = groups_join(&e->groups, spec->tenant, spec->group, entry_index(entry));
     if (err == 0 && spec->group.len)
         entry->ties |= ENTRY_GROUPED;
     if (err)
@@ -191,7 +197,7 @@ int links_tie(struct engine *e, struct entry *entry, const struct task_spec *spe
 static void on_released(void *arg, uint32_t index)
 {
     struct engine *e = arg;
-    struct links *links = entries_at(&e->entries, index)->live->links;
+    struct links *links = entry_live_known(entries_at(&e->entries, index))->links;
     links->cohort = NULL;
     if (--links->pending == 0)
         make_ready(e, links);
@@ -200,7 +206,7 @@ static void on_released(void *arg, uint32_t index)
 static void leave_group(struct engine *e, struct entry *entry)
 {
     if (entry->ties & ENTRY_GROUPED)
-        groups_leave(&e->groups, entry->self, on_released, e);
+        groups_leave(&e->groups, entry_index(entry), on_released, e);
     entry->ties &= (uint8_t)~ENTRY_GROUPED;
 }
 
@@ -222,13 +228,14 @@ void links_ended(struct engine *e, struct entry *entry)
 {
     enum task_state end = (enum task_state)entry->state;
     leave_group(e, entry);
-    if (entry->live && entry->live->links)
-        tell_successors(e, entry->live->links, entry->id, end == TASK_SUCCEEDED, end);
+    struct links *links = links_get(entry);
+    if (links)
+        tell_successors(e, links, entry->id, end == TASK_SUCCEEDED, end);
 }
 
 void links_settled(struct engine *e, struct entry *entry)
 {
-    struct links *links = entry->live ? entry->live->links : NULL;
+    struct links *links = links_get(entry);
     if (!links || entry->ties & ENTRY_BLOCKED)
         return;
     unready(links);
@@ -237,14 +244,14 @@ void links_settled(struct engine *e, struct entry *entry)
         free(edge);
     }
     links->predecessors = NULL;
-    release_unneeded(e, entry->self);
+    release_unneeded(e, entry_index(entry));
 }
 
 void links_drop(struct engine *e, struct entry *entry)
 {
     leave_group(e, entry);
     entry->ties &= (uint8_t)~ENTRY_BLOCKED;
-    struct links *links = entry->live ? entry->live->links : NULL;
+    struct links *links = links_get(entry);
     if (!links)
         return;
     unready(links);
@@ -262,7 +269,7 @@ void links_drop(struct engine *e, struct entry *entry)
             release_unneeded(e, before->entry);
     }
     tell_successors(e, links, entry->id, false, TASK_SUCCEEDED); /* none, unless somebody else changed its row */
-    links_free(entry->live);
+    links_free(entry_live_get(entry));
 }
 
 /* ---- moving those that wait for nothing more ---- */

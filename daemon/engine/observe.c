@@ -65,8 +65,8 @@ void observe_change(struct engine *e, const struct change *change, const struct 
     const char *tenant = scheduler_lane(&e->scheduler, entry)->tenant->name;
     if (change->row.kind == STORE_INSERT) {
         metrics_note_submitted(e->options.metrics, tenant);
-        if (e->options.spans && !is_callback(entry->spec))
-            spans_submitted(e->options.spans, entry->spec, clock_wall_us());
+        if (e->options.spans && !is_callback(entry_spec(entry)))
+            spans_submitted(e->options.spans, entry_spec(entry), clock_wall_us());
     }
     if (change->report)
         attempt_ended(e, change, entry);
@@ -82,13 +82,14 @@ void observe_cut_off(struct engine *e, const struct entry *entry, struct task_ou
     if (!e->options.spans || e->store->ops->load(e->store, &entry->id, 1, &record) != STORE_OK || !record.spec)
         return;
     const struct task_type *type = scheduler_lane(&e->scheduler, entry)->type;
-    bool marked = entry->live && entry->live->started_us; /* the row did not tell of it yet */
+    const struct live *live = entry_live_get(entry);
+    bool marked = live && live->started_us; /* the row did not tell of it yet */
     struct span_attempt span = {.spec = record.spec,
                                 .outcome = outcome,
                                 .number = entry->attempt,
                                 .own_trace = type && type->own_trace,
                                 .lost = true,
-                                .started_us = marked ? entry->live->started_us : record.status.started_us,
+                                .started_us = marked ? live->started_us : record.status.started_us,
                                 .finished_us = e->now_us};
     if (span.started_us)
         spans_attempt(e->options.spans, &span);

@@ -74,7 +74,7 @@ static int add(void *arg, const struct store_waiting *task)
     r->waiting++;
     if (task->state == TASK_RUNNING) { /* for the second pass: nothing is written during the walk */
         entry->next = r->lost ? e->recovering : ENTRY_NONE;
-        e->recovering = entry->self;
+        e->recovering = entry_index(entry);
         r->lost++;
         if (task->lost >= task->max_lost)
             entry->prev = 0; /* its last life is used up */
@@ -124,6 +124,7 @@ static bool was_started(const struct engine *e, const struct entry *entry)
 
 static void recover_running(struct engine *e, struct entry *entry, bool used_up)
 {
+    const struct live *live = entry_live_get(entry);
     enum task_event event = used_up ? TASK_EVENT_GAVE_UP : TASK_EVENT_LOST;
     if (!was_started(e, entry))
         event = TASK_EVENT_RELEASED;
@@ -140,7 +141,7 @@ static void recover_running(struct engine *e, struct entry *entry, bool used_up)
         change->outcome = task_outcome_failure(ERROR_TYPE_CANCELED, SLICE_LITERAL("canceled while it ran"));
     if (event == TASK_EVENT_LOST)
         batch_keep_attempt(change, &(struct task_attempt){.number = entry->attempt,
-                                                          .started_us = entry->live ? entry->live->started_us : 0,
+                                                          .started_us = live ? live->started_us : 0,
                                                           .finished_us = e->now_us});
     if (event != TASK_EVENT_RELEASED && was_started(e, entry))
         observe_cut_off(e, entry, change->outcome);

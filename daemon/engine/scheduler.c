@@ -63,13 +63,13 @@ static void link_entry(struct scheduler *s, struct queue *q, struct entry *entry
     entry->prev = first ? ENTRY_NONE : q->tail;
     entry->next = first ? q->head : ENTRY_NONE;
     if (entry->prev != ENTRY_NONE)
-        entries_at(s->entries, entry->prev)->next = entry->self;
+        entries_at(s->entries, entry->prev)->next = entry_index(entry);
     else
-        q->head = entry->self;
+        q->head = entry_index(entry);
     if (entry->next != ENTRY_NONE)
-        entries_at(s->entries, entry->next)->prev = entry->self;
+        entries_at(s->entries, entry->next)->prev = entry_index(entry);
     else
-        q->tail = entry->self;
+        q->tail = entry_index(entry);
 }
 
 static void unlink_entry(struct scheduler *s, struct queue *q, struct entry *entry)

@@ -93,9 +93,9 @@ void told_handle(struct engine *e, struct mail *mail)
 {
     const struct told *told = (struct told *)mail;
     struct entry *entry = entries_find(&e->entries, told->id);
-    if (!entry || entry->state != TASK_RUNNING || entry->attempt != told->attempt || !entry->live)
+    struct live *live = entry ? entry_live_get(entry) : NULL;
+    if (!live || entry->state != TASK_RUNNING || entry->attempt != told->attempt)
         return; /* of an attempt that is over */
-    struct live *live = entry->live;
     if (told->progress >= 0)
         live->progress = told->progress;
     if (told->note) {

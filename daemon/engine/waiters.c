@@ -25,7 +25,7 @@ void waiter_add(struct engine *e, struct entry *entry, struct engine_call *call)
     if (live->waiters)
         live->waiters->prev_waiter = &call->next_waiter;
     live->waiters = call;
-    call->waits_for = entry->self;
+    call->waits_for = entry_index(entry);
     e->stats.waiters++;
     tenant->waiters++;
 }
@@ -43,8 +43,9 @@ static void waiter_remove(struct engine *e, struct engine_call *call)
 
 void waiters_answer(struct engine *e, struct entry *entry, struct task_outcome *outcome)
 {
-    while (entry->live && entry->live->waiters) {
-        struct engine_call *call = entry->live->waiters;
+    struct live *live = entry_live_get(entry);
+    while (live && live->waiters) {
+        struct engine_call *call = live->waiters;
         waiter_remove(e, call);
         if (call->kind == ENGINE_WATCH)
             call_answer(e, call, ENGINE_NOT_LIVE);
@@ -55,8 +56,9 @@ void waiters_answer(struct engine *e, struct entry *entry, struct task_outcome *
 
 void waiters_dismiss(struct engine *e, struct entry *entry)
 {
-    while (entry->live && entry->live->waiters) {
-        struct engine_call *call = entry->live->waiters;
+    struct live *live = entry_live_get(entry);
+    while (live && live->waiters) {
+        struct engine_call *call = live->waiters;
         waiter_remove(e, call);
         call_answer(e, call, ENGINE_NOT_LIVE);
     }
@@ -75,18 +77,20 @@ static void answer_unfinished(struct engine *e, struct engine_call *call)
 
 /* ---- watching ---- */
 
-static void look(struct engine_call *call, const struct entry *entry)
+static void look(struct engine_call *call, const struct entry *entry, const struct live *live)
 {
-    call->seen = (struct engine_seen){
-        .valid = true, .state = entry->state, .attempt = entry->attempt, .version = entry->live->version};
+    call->seen =
+        (struct engine_seen){.valid = true, .state = entry->state, .attempt = entry->attempt, .version = live->version};
 }
 
 /* Nothing that is not durable is told: a task that changes in this batch is looked at after the commit. */
 void watch_handle(struct engine *e, struct engine_call *call)
 {
     struct entry *entry = entries_find(&e->entries, call->id);
-    bool known = entry && entry->live; /* else nobody has looked since, and state and attempt tell */
-    if (!entry || !call_may_see(e, entry, call->tenant) || !entry_live(e, entry)) {
+    bool may_see = entry && call_may_see(e, entry, call->tenant);
+    bool known = may_see && entry_live_get(entry); /* else nobody has looked since, and state and attempt tell */
+    struct live *live = may_see ? entry_live(e, entry) : NULL;
+    if (!live) {
         call_answer(e, call, ENGINE_NOT_LIVE);
         return;
     }
@@ -99,9 +103,9 @@ void watch_handle(struct engine *e, struct engine_call *call)
     const struct engine_seen *seen = &call->seen;
     bool same = seen->valid && seen->state == entry->state && seen->attempt == entry->attempt;
     if (same && !known)
-        entry->live->version = seen->version;
-    if (!entry->change && !(same && seen->version == entry->live->version)) {
-        look(call, entry);
+        live->version = seen->version;
+    if (!entry->change && !(same && seen->version == live->version)) {
+        look(call, entry, live);
         entry_live_release(e, entry);
         call_answer(e, call, ENGINE_OK);
         return;
@@ -111,15 +115,16 @@ void watch_handle(struct engine *e, struct engine_call *call)
 
 void watchers_answer(struct engine *e, struct entry *entry)
 {
-    if (!entry->live)
+    struct live *live = entry_live_get(entry);
+    if (!live)
         return;
-    entry->live->version = ++e->version;
-    for (struct engine_call *call = entry->live->waiters, *next; call; call = next) {
+    live->version = ++e->version;
+    for (struct engine_call *call = live->waiters, *next; call; call = next) {
         next = call->next_waiter;
         if (call->kind != ENGINE_WATCH)
             continue;
         waiter_remove(e, call);
-        look(call, entry);
+        look(call, entry, live);
         call_answer(e, call, ENGINE_OK);
     }
 }

@@ -293,7 +293,8 @@ static void test_entries_survive_any_order(void **state)
         if (n % 3 == 0)
             assert_null(entry);
         else
-            assert_true(entry && task_id_equal(entry->id, ids[n]) && entries_at(&f->entries, entry->self) == entry);
+            assert_true(entry && task_id_equal(entry->id, ids[n]) &&
+                        entries_at(&f->entries, entry_index(entry)) == entry);
     }
     free(ids);
 }
