@@ -131,6 +131,23 @@ struct task_status entry_status(const struct engine *e, const struct entry *entr
     return status;
 }
 
+struct task_status entry_status_durable(const struct engine *e, const struct entry *entry)
+{
+    struct task_status status = entry_status(e, entry);
+    const struct before *before = entry->change ? &e->changes[entry->change - 1].before : NULL;
+    if (!before || !before->existed)
+        return status;
+    status.state = (enum task_state)before->state;
+    status.attempt = before->attempt;
+    status.lost = before->lost;
+    status.failures = before->failures;
+    status.cancel_requested = before->cancel_requested;
+    status.run_at_us = before->run_at_us;
+    if (!task_state_final(status.state))
+        status.finished_us = 0;
+    return status;
+}
+
 /* ---- changing ---- */
 
 bool batch_full(const struct engine *e, size_t room)

@@ -28,7 +28,7 @@ void call_answer_entry(struct engine *e, struct engine_call *call, struct entry 
     const struct live *live = entry_live_get(entry);
     if (entry_spec(entry)) {
         call->record.spec = task_spec_ref(entry_spec(entry));
-        call->record.status = entry_status(e, entry);
+        call->record.status = entry_status_durable(e, entry);
         call->record.outcome = task_outcome_ref(outcome);
         call->record.note = live ? blob_ref(live->note) : NULL;
     } else if (e->store->ops->load(e->store, &entry->id, 1, &call->record) != STORE_OK || !call->record.spec) {
@@ -61,7 +61,7 @@ static enum store_result load_task(struct engine *e, struct task_id id, struct t
     const struct entry *entry = entries_find(&e->entries, id);
     const struct live *live = entry ? entry_live_get(entry) : NULL;
     if (result == STORE_OK && ret->spec && live && live->unwritten)
-        ret->status = entry_status(e, entry);
+        ret->status = entry_status_durable(e, entry);
     return result;
 }
 

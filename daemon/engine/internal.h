@@ -156,6 +156,8 @@ struct live *entry_live(struct engine *e, struct entry *entry); /* made where mi
 void entry_live_release(struct engine *e, struct entry *entry); /* if nothing needs it any more */
 void entry_cool(struct engine *e, struct entry *entry);         /* drops its spec from memory */
 struct task_status entry_status(const struct engine *e, const struct entry *entry);
+/* The same without what the batch under way makes of it, which is told to nobody yet. */
+struct task_status entry_status_durable(const struct engine *e, const struct entry *entry);
 
 /* clocks.c */
 void clocks_look(struct engine *e); /* the turn's times */

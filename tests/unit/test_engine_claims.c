@@ -233,6 +233,49 @@ static void test_nothing_starts_that_the_store_would_refuse(void **state)
     assert_int_equal(settled(second, TASK_SUCCEEDED), TASK_SUCCEEDED);
 }
 
+/* The end and the same submission once more are taken in one turn: the end is in no row yet, and told to nobody. */
+static void test_an_end_is_not_told_before_it_is_written(void **state)
+{
+    (void)state;
+    struct test_call first, again, other;
+    run_some();
+    call_init(&first, ENGINE_SUBMIT);
+    call_init(&again, ENGINE_SUBMIT);
+    call_init(&other, ENGINE_SUBMIT);
+    first.call.has_key = again.call.has_key = true;
+    memset(first.call.key, 7, STORE_KEY_SIZE);
+    memset(again.call.key, 7, STORE_KEY_SIZE);
+    struct task_id ahead = submit(make_spec("a", "one")), id = submit_spec(make_spec("a", "one"), &first);
+    assert_int_equal(finish(&first), ENGINE_OK);
+    task_record_release(&first.call.record);
+    struct attempt *attempt = take(LIMIT_NS);
+    assert_true(task_id_equal(attempt->spec->id, ahead));
+    set_mark(attempt);
+    report(attempt, ATTEMPT_SUCCEEDED);
+    attempt = take(LIMIT_NS);
+    assert_true(task_id_equal(attempt->spec->id, id));
+    assert_int_equal(row_status(id).state, TASK_QUEUED);
+    (void)pthread_mutex_lock(&the_store->lock); /* the commit of this one waits, and the next turn has all the rest */
+    (void)submit_spec(make_spec("b", "work"), &other);
+    (void)nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
+    report(attempt, ATTEMPT_SUCCEEDED);
+    (void)submit_spec(make_spec("a", "one"), &again);
+    (void)pthread_mutex_unlock(&the_store->lock);
+    assert_int_equal(finish(&again), ENGINE_REPLAYED);
+    const struct task_record *record = &again.call.record;
+    if (record->status.state == TASK_SUCCEEDED)
+        assert_true(record->outcome && record->outcome->result && record->status.finished_us);
+    else
+        assert_true(record->status.state == TASK_RUNNING && record->status.attempt == 1 && !record->status.finished_us);
+    task_record_release(&again.call.record);
+    assert_int_equal(finish(&other), ENGINE_OK);
+    task_record_release(&other.call.record);
+    attempt = take(LIMIT_NS);
+    set_mark(attempt);
+    report(attempt, ATTEMPT_SUCCEEDED);
+    assert_int_equal(settled(id, TASK_SUCCEEDED), TASK_SUCCEEDED);
+}
+
 /* ---- what happens to it ---- */
 
 static void test_it_is_canceled_while_it_runs(void **state)
@@ -405,6 +448,7 @@ int main(void)
         TEST(test_without_marks_all_are_written_first),
         TEST(test_who_watches_sees_it_in_the_row),
         TEST(test_nothing_starts_that_the_store_would_refuse),
+        TEST(test_an_end_is_not_told_before_it_is_written),
         TEST(test_it_is_canceled_while_it_runs),
         TEST(test_it_fails_and_is_repeated),
         TEST(test_a_worker_gives_it_back),
