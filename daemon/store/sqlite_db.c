@@ -38,10 +38,17 @@ int sqlite_db_path(const char *url, struct sqlite_store_path *ret, char *error, 
 
 static void configure_once(void)
 {
-    /* Counting memory takes a process-wide lock at every allocation.  Refused (harmlessly) where somebody else in
-     * the process has used SQLite before. */
+    /* Counting memory takes a process-wide lock at every allocation. */
     (void)sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
+    /* Pages are allocated one by one: twenty in advance for every connection, as by default, are never given back. */
+    (void)sqlite3_config(SQLITE_CONFIG_PAGECACHE, NULL, 0, 0);
     (void)sqlite3_initialize();
+}
+
+void sqlite_db_configure(void)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    (void)pthread_once(&once, configure_once);
 }
 
 int sqlite_db_exec(sqlite3 *db, const char *sql)
@@ -135,8 +142,7 @@ static int set_up(sqlite3 *db, const char *pragmas)
 static int open_connection(const char *path, int flags, const char *vfs, const char *pragmas, sqlite3 **ret,
                            char *error, size_t error_size)
 {
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
-    (void)pthread_once(&once, configure_once);
+    sqlite_db_configure();
     sqlite3 *db = NULL;
     int rc = sqlite3_open_v2(path, &db, flags | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE, vfs);
     if (rc == SQLITE_OK)

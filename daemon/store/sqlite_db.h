@@ -17,6 +17,10 @@ struct sqlite_store_path {
     char text[4096 - 16]; /* absolute or with a leading "./": never one of SQLite's special names */
 };
 
+/* How SQLite works in this process: before anything else is asked of it, or it refuses to be told (harmlessly).  Any
+ * thread, any number of times. */
+void sqlite_db_configure(void);
+
 /* The path in "sqlite:PATH"; -1 with the reason. */
 int sqlite_db_path(const char *url, struct sqlite_store_path *ret, char *error, size_t error_size);
 

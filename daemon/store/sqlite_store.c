@@ -378,6 +378,7 @@ static int open_all(struct sqlite_store *store, const struct store_options *opti
         return -1;
     if (take_lock(store, error, error_size) < 0)
         return -1;
+    sqlite_db_configure();
     if (sqlite_vfs_init(&store->vfs, faults) < 0) {
         (void)snprintf(error, error_size, "store %s: SQLite has no file system here", store->path.text);
         return -1;

@@ -58,6 +58,18 @@ static void assert_refused(const struct place *place, const char *url, const cha
         fail_msg("\"%s\" does not say \"%s\"", error, expected);
 }
 
+/* The first test: what SQLite was told before its first use.  It counts no memory: a lock at every allocation. */
+static void test_sqlite_is_configured_before_it_starts(void **state)
+{
+    struct place *place = *state;
+    assert_non_null(place->store);
+    assert_int_equal(sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 1), SQLITE_MISUSE); /* it has started */
+    void *memory = sqlite3_malloc(1000);
+    assert_non_null(memory);
+    assert_int_equal(sqlite3_memory_used(), 0);
+    sqlite3_free(memory);
+}
+
 /* ---- faults ---- */
 
 struct faults { /* which call fails, and how */
@@ -583,16 +595,28 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, place_tear_down)
     const struct CMUnitTest tests[] = {
-        TEST(test_full_disk_at_every_write),    TEST(test_lists_after_full_disks),
-        TEST(test_disk_stays_full_for_a_while), TEST(test_file_size_limit),
-        TEST(test_failed_fsync_is_fatal),       TEST(test_failed_write_is_fatal),
-        TEST(test_failed_checkpoint),           TEST(test_log_cut_anywhere),
-        TEST(test_second_opener_is_refused),    TEST(test_newer_schema_is_refused),
-        TEST(test_older_schema_is_upgraded),    TEST(test_foreign_database_is_refused),
-        TEST(test_no_database_is_refused),      TEST(test_bad_places_are_refused),
-        TEST(test_damaged_file_is_refused),     TEST(test_damage_that_is_read_is_fatal),
-        TEST(test_file_is_the_owners_alone),    TEST(test_reader_needs_a_store),
-        TEST(test_log_stays_bounded),           TEST(test_quiet_tidies_up),
+        TEST(test_sqlite_is_configured_before_it_starts),
+
+        TEST(test_full_disk_at_every_write),
+        TEST(test_lists_after_full_disks),
+        TEST(test_disk_stays_full_for_a_while),
+        TEST(test_file_size_limit),
+        TEST(test_failed_fsync_is_fatal),
+        TEST(test_failed_write_is_fatal),
+        TEST(test_failed_checkpoint),
+        TEST(test_log_cut_anywhere),
+        TEST(test_second_opener_is_refused),
+        TEST(test_newer_schema_is_refused),
+        TEST(test_older_schema_is_upgraded),
+        TEST(test_foreign_database_is_refused),
+        TEST(test_no_database_is_refused),
+        TEST(test_bad_places_are_refused),
+        TEST(test_damaged_file_is_refused),
+        TEST(test_damage_that_is_read_is_fatal),
+        TEST(test_file_is_the_owners_alone),
+        TEST(test_reader_needs_a_store),
+        TEST(test_log_stays_bounded),
+        TEST(test_quiet_tidies_up),
     };
     return cmocka_run_group_tests_name("sqlite: the file", tests, NULL, NULL);
 }
