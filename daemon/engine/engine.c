@@ -13,7 +13,7 @@
 #include "engine/internal.h"
 
 #define MAILBOX_LIMIT 65536u
-#define KILL_NS INT64_C(15000000000) /* how long a stop waits for attempts whose cancel object was fired */
+#define GRACE_NS INT64_C(15000000000)
 #define PURGE_NS INT64_C(1000000000)
 #define PURGE_BUSY_NS INT64_C(20000000)
 #define PURGE_STEP 200u     /* grows while there is always more: or a file would grow for ever under a steady load */
@@ -40,6 +40,7 @@ int engine_new(const struct engine_options *options, struct engine **ret, char *
     (void)pthread_mutex_init(&e->stats_lock, NULL);
     atomic_init(&e->store_ok, true);
     e->pause_ns = PAUSE_NS;
+    e->grace_ns = GRACE_NS;
     e->unwritten_ns = UNWRITTEN_NS;
     e->purge_step = PURGE_STEP;
     e->changes = malloc(BATCH_CHANGES * sizeof *e->changes);
@@ -206,7 +207,7 @@ static bool stopped(struct engine *e)
     if (!e->kill_ns && (e->now_ns >= e->stop_ns || atomic_load_explicit(&e->hurry, memory_order_relaxed))) {
         if (e->in_flight)
             LOG_NOTICE("the drain time is over; running attempts are cut off", LOG_NUMBER("attempts", e->in_flight));
-        e->kill_ns = e->now_ns + KILL_NS;
+        e->kill_ns = e->now_ns + e->grace_ns;
         fire_all(e);
     }
     return e->kill_ns && e->now_ns >= e->kill_ns;
@@ -277,6 +278,13 @@ void engine_hurry(struct engine *e)
     mailbox_wake(&e->box);
 }
 
+/* No row tells of its end: its mark stays, by which the next start knows that it had begun. */
+static void attempt_leave(struct engine *e, struct attempt *attempt)
+{
+    attempt->mark = NULL;
+    attempt_release(e, attempt);
+}
+
 /* Whatever still comes in after the thread has ended: calls are answered, reports released. */
 static void empty_box(struct engine *e)
 {
@@ -290,7 +298,7 @@ static void empty_box(struct engine *e)
         else if (((struct engine_mail *)mail)->kind == MAIL_RELOAD)
             reload_drop(mail);
         else
-            attempt_release(e, (struct attempt *)mail);
+            attempt_leave(e, (struct attempt *)mail);
     }
     e->inbox = NULL;
 }
@@ -319,7 +327,7 @@ void engine_free(struct engine *e)
     pool_free(e->pool);
     for (struct attempt *next; e->held; e->held = next) { /* the store took no reports to the end */
         next = (struct attempt *)e->held->mail.next;
-        attempt_release(e, e->held);
+        attempt_leave(e, e->held);
     }
     for (uint32_t i = 0; i < e->entries.n_used; i++) {
         struct entry *entry = entries_at(&e->entries, i);

@@ -128,6 +128,7 @@ struct engine {
     bool clocks_known;          /* ... and it was looked at */
     int64_t retry_ns;           /* the store refused: claims and timers rest until then */
     int64_t pause_ns;           /* how long; constant once started */
+    int64_t grace_ns;           /* for attempts that a stop has told to end, and their rows; constant once started */
     int64_t unwritten_ns;       /* for so long a claim may be in no row (claims.c); constant once started */
     int64_t purge_ns;
     unsigned purge_step;      /* how many finished tasks the next purge may remove */

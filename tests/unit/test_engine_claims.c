@@ -370,6 +370,33 @@ static void test_a_crash_counts_what_its_mark_tells_of(void **state)
     report(attempt, ATTEMPT_SUCCEEDED);
 }
 
+/* Its end is in no row, because the store took none to the last: that it had begun must not be forgotten. */
+static void test_a_stop_that_cannot_write_an_end_keeps_its_mark(void **state)
+{
+    (void)state;
+    struct task_spec *spec = make_spec("a", "work");
+    spec->max_lost = 3;
+    struct task_id id = submit(spec);
+    struct attempt *attempt = take(LIMIT_NS);
+    set_mark(attempt);
+    engine->grace_ns = 100000000; /* nobody else reads it before the stop */
+    (void)pthread_mutex_lock(&the_store->lock);
+    the_store->refuse = STORE_FULL;
+    (void)pthread_mutex_unlock(&the_store->lock);
+    report(attempt, ATTEMPT_LOST);
+    stop();
+    assert_int_equal(row_of(id)->status.state, TASK_RUNNING);
+    the_store->refuse = STORE_OK;
+    restart(NEVER_NS);
+    attempt = take(LIMIT_NS);
+    assert_non_null(attempt);
+    assert_int_equal(attempt->number, 2);
+    assert_int_equal(row_status(id).lost, 1);
+    set_mark(attempt);
+    report(attempt, ATTEMPT_SUCCEEDED);
+    assert_int_equal(settled(id, TASK_SUCCEEDED), TASK_SUCCEEDED);
+}
+
 static void test_a_crash_forgets_what_had_not_started(void **state)
 {
     (void)state;
@@ -453,6 +480,7 @@ int main(void)
         TEST(test_it_fails_and_is_repeated),
         TEST(test_a_worker_gives_it_back),
         TEST(test_a_crash_counts_what_its_mark_tells_of),
+        TEST(test_a_stop_that_cannot_write_an_end_keeps_its_mark),
         TEST(test_a_crash_forgets_what_had_not_started),
         TEST(test_a_task_that_was_cut_off_is_written_first),
         TEST(test_tasks_behind_a_cold_one_are_loaded_with_it),
