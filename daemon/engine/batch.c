@@ -94,7 +94,7 @@ void entry_cool(struct engine *e, struct entry *entry)
     struct task_spec *spec = entry_spec(entry);
     if (!spec)
         return;
-    e->hot_bytes -= spec->size;
+    e->hot_bytes -= spec->memory;
     task_spec_unref(spec);
     entry_set_spec(entry, NULL);
 }

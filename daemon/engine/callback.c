@@ -84,7 +84,7 @@ void callback_add(struct engine *e, struct entry *entry)
     change->row.with = &e->changes[end - 1].row;
     entry_set_spec(callback, spec);
     callback->size = admission_code(spec->size);
-    e->hot_bytes += spec->size;
+    e->hot_bytes += spec->memory;
     callback->priority = spec->priority < PRIORITIES ? spec->priority : PRIORITIES - 1;
     callback->run_at_us = spec->created_us;
     task_set_state(e, callback, TASK_QUEUED, true);

@@ -249,7 +249,7 @@ static void enter(struct engine *e, struct engine_call *call, struct entry *entr
     }
     entry_set_spec(entry, spec);
     call->spec = NULL;
-    e->hot_bytes += spec->size;
+    e->hot_bytes += spec->memory;
     entry->priority = spec->priority < PRIORITIES ? spec->priority : PRIORITIES - 1;
     entry->run_at_us = spec->run_at_us ? spec->run_at_us : spec->created_us;
     entry->give_up_us = earlier(spec->deadline_us, spec->expires_us);
@@ -389,7 +389,7 @@ static void start_again(struct engine *e, struct engine_call *call, struct entry
     change->row.expect_attempt = record.status.attempt;
     change->row.clear_outcome = true;
     entry_set_spec(entry, record.spec);
-    e->hot_bytes += record.spec->size;
+    e->hot_bytes += record.spec->memory;
     if (record.status.attempt) /* the row will tell of another one */
         batch_keep_attempt(change, &(struct task_attempt){.number = record.status.attempt,
                                                           .started_us = record.status.started_us,

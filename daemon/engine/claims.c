@@ -83,7 +83,7 @@ static void warm(struct engine *e, struct entry *entry, const struct task_record
     entry->failures = record->status.failures;
     if (record->outcome && entry->before == ERROR_TYPE_NONE)
         entry->before = (uint8_t)record->outcome->error;
-    e->hot_bytes += record->spec->size;
+    e->hot_bytes += record->spec->memory;
 }
 
 /* False: it is out of its queue, or claims rest for a moment, where the store can be read again soon. */

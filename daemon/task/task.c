@@ -23,6 +23,23 @@ static struct slice place(char **at, struct slice text)
     return slice_of(to, text.len);
 }
 
+#define ALLOCATION_BYTES 16u /* malloc's own, and what it rounds up */
+#define CONTEXT_BYTES 288u   /* itself, its snapshot and the array of the well-known variables */
+#define VARIABLE_BYTES 56u   /* a value beyond its text, and its place */
+
+/* Of an object whose members are strings: `","` lies between two of them and nowhere else, since a quote in a string is
+ * escaped. */
+static size_t count_members(struct slice json)
+{
+    size_t n = 1;
+    const char *at = json.data, *end = json.data + json.len;
+    while (at != end && (at = memchr(at, ',', (size_t)(end - at))) != NULL) {
+        n += at > json.data && at[-1] == '"' && at + 1 < end && at[1] == '"';
+        at++;
+    }
+    return n;
+}
+
 struct task_spec *task_spec_new(const struct task_spec_text *text)
 {
     struct task_spec places = {0}, *spec;
@@ -52,6 +69,8 @@ struct task_spec *task_spec_new(const struct task_spec_text *text)
         *parts[i].to = place(&at, parts[i].from);
     *spec = places;
     spec->size = size;
+    spec->memory =
+        size + ALLOCATION_BYTES + CONTEXT_BYTES + spec->context.len + VARIABLE_BYTES * count_members(spec->context);
     spec->max_attempts = 1;
     spec->max_lost = 3;
     spec->priority = 4;
