@@ -126,7 +126,7 @@ static int get(struct source *source, struct task_id id, bool has_tenant, int64_
     (void)sqlite3_bind_int64(stmt, 3, sqlite_id_lo(id));
     bind_tenant(stmt, has_tenant, tenant);
     int rc = sqlite3_step(stmt);
-    int read = rc == SQLITE_ROW ? sqlite_row_read(stmt, source->single[PAYLOAD], ret) : SQLITE_OK;
+    int read = rc == SQLITE_ROW ? sqlite_row_read(stmt, source->single[PAYLOAD], NULL, ret) : SQLITE_OK;
     int reset = sqlite3_reset(stmt);
     if (rc == SQLITE_ROW)
         return read == SQLITE_OK ? SQLITE_ROW : read;

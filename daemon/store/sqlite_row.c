@@ -317,11 +317,12 @@ static int gather(sqlite3_stmt *row, sqlite3_stmt *payload, struct bodies *ret)
     return SQLITE_OK;
 }
 
-static int read_spec(sqlite3_stmt *row, const struct bodies *bodies, struct task_spec **ret)
+static int read_spec(sqlite3_stmt *row, const struct bodies *bodies, const struct sqlite_row_names *names,
+                     struct task_spec **ret)
 {
     struct task_spec_text text = {
-        .tenant = sqlite_column_slice(row, COLUMN_TENANT_TEXT),
-        .name = sqlite_column_slice(row, COLUMN_NAME_TEXT),
+        .tenant = names ? names->tenant : sqlite_column_slice(row, COLUMN_TENANT_TEXT),
+        .name = names ? names->name : sqlite_column_slice(row, COLUMN_NAME_TEXT),
         .args = bodies->text[SQLITE_BODY_ARGS],
         .labels = bodies->text[SQLITE_BODY_LABELS],
         .context = bodies->text[SQLITE_BODY_CONTEXT],
@@ -412,7 +413,8 @@ static int read_status(sqlite3_stmt *row, struct task_status *ret)
     return SQLITE_OK;
 }
 
-int sqlite_row_read(sqlite3_stmt *row, sqlite3_stmt *payload, struct task_record *ret)
+int sqlite_row_read(sqlite3_stmt *row, sqlite3_stmt *payload, const struct sqlite_row_names *names,
+                    struct task_record *ret)
 {
     struct bodies bodies = {0};
     *ret = (struct task_record){0};
@@ -422,7 +424,7 @@ int sqlite_row_read(sqlite3_stmt *row, sqlite3_stmt *payload, struct task_record
     if (rc == SQLITE_OK)
         rc = read_outcome(row, &bodies, &ret->outcome);
     if (rc == SQLITE_OK)
-        rc = read_spec(row, &bodies, &ret->spec);
+        rc = read_spec(row, &bodies, names, &ret->spec);
     bodies_release(&bodies);
     if (rc != SQLITE_OK)
         task_record_release(ret);

@@ -125,9 +125,14 @@ unsigned sqlite_row_bind(sqlite3_stmt *insert, const struct store_change *change
 
 struct slice sqlite_column_slice(sqlite3_stmt *row, int column); /* good until the next step or reset */
 
-/* From the current row of a SQLITE_TASK_SELECT.  `payload` is "SELECT key & 7, bytes FROM payload WHERE key BETWEEN
+/* Who keeps the texts of tenants and task types in memory (sqlite_names.h) needs no row of theirs. */
+struct sqlite_row_names {
+    struct slice tenant, name;
+};
+/* From the current row of a SQLITE_TASK_SELECT; with `names`, of a SELECT of SQLITE_TASK_COLUMNS.  `payload` is "SELECT key & 7, bytes FROM payload WHERE key BETWEEN
  * ?1 AND ?2", prepared.  SQLITE_OK, or SQLite's error and *ret is empty. */
-int sqlite_row_read(sqlite3_stmt *row, sqlite3_stmt *payload, struct task_record *ret);
+int sqlite_row_read(sqlite3_stmt *row, sqlite3_stmt *payload, const struct sqlite_row_names *names,
+                    struct task_record *ret);
 #define SQLITE_PAYLOAD_SELECT "SELECT key & 7, bytes FROM payload WHERE key BETWEEN ?1 AND ?2"
 
 #endif

@@ -37,6 +37,23 @@ static enum store_result end_reading(struct sqlite_store *store, int rc)
     return result;
 }
 
+static int names_of(struct sqlite_store *store, int64_t tenant, int64_t name, struct slice *ret_tenant,
+                    struct slice *ret_name)
+{
+    int rc = sqlite_names_text(&store->tenants, tenant, ret_tenant);
+    if (rc == SQLITE_OK)
+        rc = sqlite_names_text(&store->names, name, ret_name);
+    return rc == SQLITE_NOTFOUND ? SQLITE_CORRUPT : rc;
+}
+
+static int read_row(struct sqlite_store *store, sqlite3_stmt *row, struct task_record *ret)
+{
+    struct sqlite_row_names names;
+    int rc = names_of(store, sqlite3_column_int64(row, COLUMN_TENANT), sqlite3_column_int64(row, COLUMN_NAME),
+                      &names.tenant, &names.name);
+    return rc == SQLITE_OK ? sqlite_row_read(row, store->statements[STATEMENT_PAYLOAD_GET], &names, ret) : rc;
+}
+
 static int load_one(struct sqlite_store *store, struct task_id id, struct task_record *ret)
 {
     sqlite3_stmt *stmt = store->statements[STATEMENT_TASK_GET];
@@ -45,7 +62,7 @@ static int load_one(struct sqlite_store *store, struct task_id id, struct task_r
     int rc = sqlite3_step(stmt);
     int read = SQLITE_OK;
     if (rc == SQLITE_ROW)
-        read = sqlite_row_read(stmt, store->statements[STATEMENT_PAYLOAD_GET], ret);
+        read = read_row(store, stmt, ret);
     int reset = sqlite3_reset(stmt);
     if (rc == SQLITE_ROW)
         return read;
@@ -92,10 +109,7 @@ static int read_waiting(struct sqlite_store *store, sqlite3_stmt *row, struct st
         .deadline_us = sqlite3_column_int64(row, 9),
         .expires_us = sqlite3_column_int64(row, 10),
     };
-    int rc = sqlite_names_text(&store->tenants, sqlite3_column_int64(row, 3), &ret->tenant);
-    if (rc == SQLITE_OK)
-        rc = sqlite_names_text(&store->names, sqlite3_column_int64(row, 4), &ret->name);
-    return rc == SQLITE_NOTFOUND ? SQLITE_CORRUPT : rc;
+    return names_of(store, sqlite3_column_int64(row, 3), sqlite3_column_int64(row, 4), &ret->tenant, &ret->name);
 }
 
 static enum store_result each_waiting(struct store *base, int (*fn)(void *arg, const struct store_waiting *task),
