@@ -83,7 +83,10 @@ static int make_file(const char *path, char *error, size_t error_size)
     unsigned char key[MADE_LEN], text[MADE_LEN * 2];
     char draft[4096], line[LINE_SIZE];
     random_bytes(key, sizeof key);
-    (void)EVP_EncodeBlock(text, key, sizeof key);
+    if (EVP_EncodeBlock(text, key, sizeof key) <= 0) {
+        (void)snprintf(error, error_size, "cannot make %s: there is no base64 without libcrypto", path);
+        return -1;
+    }
     int len = snprintf(line, sizeof line, PREFIX "%s\n", (const char *)text);
     int drafted = snprintf(draft, sizeof draft, "%s.%ld.%lx", path, (long)getpid(), (unsigned long)pthread_self());
     int fd = drafted < (int)sizeof draft ? open(draft, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600) : -1;
@@ -132,7 +135,9 @@ bool callback_sign(const struct callback_keys *keys, const char *id, const char 
                     signed_text.len, digest, &len) != NULL;
         if (!good)
             break;
-        (void)EVP_EncodeBlock(text, digest, (int)len);
+        good = EVP_EncodeBlock(text, digest, (int)len) > 0;
+        if (!good)
+            break;
         buf_printf(out, "%sv1,%s", i ? " " : "", (const char *)text);
     }
     buf_release(&signed_text);

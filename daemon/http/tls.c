@@ -12,6 +12,7 @@
 #include <time.h>
 
 #include "http/tls_internal.h"
+#include "proto/openssl_loader.h"
 
 #define CIPHERS "ECDHE+AESGCM:ECDHE+CHACHA20"
 
@@ -160,6 +161,11 @@ int tls_build(const struct tls_options *options, void (*report)(void *arg, const
               struct tls **ret)
 {
     struct tls_faults faults = {report, arg, 0};
+    char why[256];
+    if (!openssl_load(why, sizeof why)) {
+        tls_fault(&faults, &options->certificate, "certificate", "cannot be used: %s", why);
+        return -1;
+    }
     struct tls *tls = calloc(1, sizeof *tls);
     if (tls) {
         atomic_init(&tls->refs, 1);
