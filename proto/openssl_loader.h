@@ -1,4 +1,4 @@
-/* OpenSSL, loaded at first use: with its tables it costs 1.7 MB of resident memory, which a daemon without TLS, tokens
+/* OpenSSL, loaded at first use: with its tables it costs 1.6 MB of resident memory, which a daemon without TLS, tokens
  * and idempotency keys does not have to pay.
  *
  * Nobody calls anything for that: the functions of OpenSSL's that we use (libcrypto.def, libssl.def) are ours by name,

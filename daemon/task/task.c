@@ -61,16 +61,17 @@ struct task_spec *task_spec_new(const struct task_spec_text *text)
     size_t n = sizeof parts / sizeof parts[0], size = sizeof *spec + n;
     for (size_t i = 0; i < n; i++)
         size += parts[i].from.len;
-    spec = malloc(size);
+    spec = size <= UINT32_MAX ? malloc(size) : NULL;
     if (!spec)
         return NULL;
     char *at = (char *)(spec + 1);
     for (size_t i = 0; i < n; i++)
         *parts[i].to = place(&at, parts[i].from);
     *spec = places;
-    spec->size = size;
-    spec->memory =
+    size_t memory =
         size + ALLOCATION_BYTES + CONTEXT_BYTES + spec->context.len + VARIABLE_BYTES * count_members(spec->context);
+    spec->size = (uint32_t)size;
+    spec->memory = memory < UINT32_MAX ? (uint32_t)memory : UINT32_MAX;
     spec->max_attempts = 1;
     spec->max_lost = 3;
     spec->priority = 4;

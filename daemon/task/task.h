@@ -66,10 +66,10 @@ struct task_spec {
     bool run_at_is_span;                 /* run_at_us was given as a delay; known while it is hot alone */
     bool unique_until_started;           /* the key is free once an attempt has been claimed; else once it has ended */
     _Atomic(satchel_context *) restored; /* task_context; owned */
-    size_t size;                         /* bytes of the allocation */
+    uint32_t size;                       /* bytes of the allocation */
     /* What it takes in all, with its context as an object, whether or not that was made yet: an estimate, since tasks of
      * one request share parts of theirs. */
-    size_t memory;
+    uint32_t memory;
 };
 
 /* What spec_new copies into the one allocation.  Numbers and ids are set on the result before it is shared. */

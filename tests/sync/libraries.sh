@@ -1,6 +1,7 @@
 #!/bin/sh
 # Who may use which library: libevent in base/, http/, sys/ alone; SQLite in store/sqlite* alone; libConfuse in config/
-# alone; libcurl and libsystemd are loaded at first use and never linked.  And nobody starts a thread but the one wrapper in proto/.
+# alone; libcurl, libsystemd and OpenSSL are loaded at first use and never linked.  And nobody starts a thread but the
+# one wrapper in proto/.
 set -eu
 build=$(pwd)
 cd "${srcdir:-.}"
@@ -22,7 +23,7 @@ only_in 'confuse' 'daemon/config/'
 only_in 'curl/' 'proto/curl_loader|client/|daemon/executor/http|daemon/telemetry/'
 only_in 'libpq' 'daemon/store/postgres'
 only_in 'evhttp' 'nowhere'
-only_in 'openssl/(ssl|x509|pem|err|bio)' 'daemon/http/(tls|transport_tls|certificate)'
+only_in 'openssl/(ssl|x509|pem|err|bio)' 'daemon/http/(tls|transport_tls|certificate)|proto/openssl_loader'
 
 # Every way that C has to a new thread, called or taken the address of; a line's comment does not count.
 starters=$(find proto client daemon examples tests bench \( -name '*.c' -o -name '*.h' -o -name '*.cc' \) -exec \
@@ -49,9 +50,9 @@ for binary in daemon/satcheld client/satchel libsatchel.so; do
     file=$build/$(dirname "$binary")/.libs/$(basename "$binary")
     [ -f "$file" ] || file=$build/$binary
     [ -f "$file" ] || continue
-    if readelf -d "$file" 2>/dev/null | grep -E 'NEEDED.*lib(curl|systemd)'; then
-        echo "$binary is linked with libcurl or libsystemd, which cost 6 MB and 1 MB of memory; they are loaded where they"
-        echo "are used (proto/curl_loader, base/systemd_loader)"
+    if readelf -d "$file" 2>/dev/null | grep -E 'NEEDED.*lib(curl|systemd|ssl|crypto)'; then
+        echo "$binary is linked with libcurl, libsystemd or OpenSSL, which cost 6 MB, 1 MB and 1.6 MB of memory; they are"
+        echo "loaded where they are used (proto/curl_loader, base/systemd_loader, proto/openssl_loader)"
         failed=1
     fi
 done
