@@ -414,6 +414,51 @@ static void poison_that_wears_off(void **state)
     json_decref(done);
 }
 
+static json_t *poison_that_was_short(const char *body)
+{
+    for (int i = 0; i < 20; i++)
+        json_decref(run(&d, MINE, "{\"task\":\"probe.poison\",\"args\":0}"));
+    json_t *task = submit(&d, ALL_HEADERS, body, 202);
+    int status = satcheld_wait(&d, WAIT_MS);
+    assert_true(status == -SIGABRT || status > 0);
+    satcheld_start(&d);
+    json_t *done = finish(&d, MINE, text_of(task, "id"));
+    json_decref(task);
+    return done;
+}
+
+/* Of a task of a type that is known to be short no row may tell that it runs: that it had started is known all the same. */
+static void poison_of_a_short_type(void **state)
+{
+    (void)state;
+    json_t *done = poison_that_was_short("{\"task\":\"probe.poison\",\"args\":1,\"delay\":\"300ms\"}");
+    expect_state(done, "succeeded");
+    expect_number(done, "lost", 1);
+    expect_number(done, "attempt", 2);
+    char target[100];
+    (void)snprintf(target, sizeof target, "/v1/tasks/%s?attempts=true", text_of(done, "id"));
+    json_t *task = get_json(&d, target, MINE, 200), *attempts = json_object_get(task, "attempts");
+    assert_int_equal(json_array_size(attempts), 2);
+    for (size_t i = 0; i < 2; i++) {
+        const json_t *attempt = json_array_get(attempts, i);
+        expect_number(attempt, "attempt", (long long)i + 1);
+        assert_true(time_of(attempt, "started_at") >= time_of(done, "created_at"));
+    }
+    json_decref(task);
+    json_decref(done);
+}
+
+static void poison_of_a_short_type_that_must_start_once(void **state)
+{
+    (void)state;
+    json_t *done = poison_that_was_short("{\"task\":\"probe.poison\",\"args\":1,\"delay\":\"300ms\",\"max_lost\":0}");
+    expect_state(done, "failed");
+    expect_text(json_object_get(done, "error"), "type", "lost");
+    expect_number(done, "lost", 1);
+    expect_number(done, "attempt", 1);
+    json_decref(done);
+}
+
 /* ---- what has ended ---- */
 
 static void finished(void **state)
@@ -522,6 +567,8 @@ int main(void)
         TEST(second_sigterm),
         TEST(poison),
         TEST(poison_that_wears_off),
+        TEST(poison_of_a_short_type),
+        TEST(poison_of_a_short_type_that_must_start_once),
         TEST(finished),
         TEST(canceled),
         TEST(deleted),
