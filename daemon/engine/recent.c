@@ -9,8 +9,9 @@
 #include <stdlib.h>
 
 #define SHARDS 8u
-#define RING 4096u /* records a shard */
-#define NONE 0u    /* what a chain has is the ring's index + 1 */
+#define RING 4096u                                       /* records a shard */
+#define OUTCOME_BYTES (sizeof(struct task_outcome) + 80) /* with its result's head, and malloc's share of both */
+#define NONE 0u                                          /* what a chain has is the ring's index + 1 */
 
 struct slot {
     struct task_record record; /* spec NULL: empty */
@@ -111,13 +112,22 @@ static struct slot *find_locked(struct shard *shard, struct task_id id)
     return NULL;
 }
 
+/* What it takes of memory with all that it refers to, of which it is mostly the last holder. */
+static size_t bytes_of(const struct task_record *record)
+{
+    size_t bytes = record->spec->memory + sizeof(struct slot) + OUTCOME_BYTES;
+    if (record->outcome && record->outcome->result)
+        bytes += record->outcome->result->len;
+    if (record->outcome)
+        bytes += strlen(record->outcome->message);
+    return record->note ? bytes + record->note->len : bytes;
+}
+
 /* It is not there: a task that has ended goes on only through a retry, which drops it. */
 void recent_put(struct recent *recent, const struct task_record *record, bool was_told)
 {
     struct shard *shard = shard_of(recent, record->spec->id);
-    size_t bytes = record->spec->size + sizeof(struct slot) + 256;
-    if (record->outcome && record->outcome->result)
-        bytes += record->outcome->result->len;
+    size_t bytes = bytes_of(record);
     if (bytes > recent->max_bytes / 4)
         return;
     (void)pthread_mutex_lock(&shard->lock);
