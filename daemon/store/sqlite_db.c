@@ -17,7 +17,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define WRITER_CACHE "-4096" /* KiB */
+#define WRITER_CACHE "-1024" /* KiB */
 #define READER_CACHE "-1024"
 
 int sqlite_db_path(const char *url, struct sqlite_store_path *ret, char *error, size_t error_size)
